@@ -1,0 +1,32 @@
+/**
+ * Work on chunks that is too heavy for the event loop. `workers.ts` runs it on worker threads; buffers made by
+ * `sharedBuffer` travel to them without a copy, any other is copied once.
+ */
+
+export interface EncodedChunk {
+  /** 0: raw, 1: zstd frames. Raw where zstd would not shrink the chunk. */
+  codec: 0 | 1;
+  /** Stored length in bytes of each frame, in order. A raw chunk has one "frame" per frameSize too. */
+  frames: number[];
+  /** The frames, one after the other: a view of the `out` given. */
+  bytes: Buffer;
+  /** CRC32C of each frame's stored bytes. */
+  crcs: number[];
+}
+
+export interface ChunkWorkers {
+  /** BLAKE3-256 of `bytes`; 32 zero bytes when all of them are zero. */
+  digest(bytes: Buffer): Promise<Buffer>;
+  /** Cuts `bytes` into frames of `frameSize` bytes and compresses each by itself with zstd `level` into `out` (≥ bytes.length). */
+  encode(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): Promise<EncodedChunk>;
+  /**
+   * Decodes frames into `target` and answers the digest of what came out. Throws PermanentError `damaged_chunk` when
+   * a frame's CRC32C or length is wrong.
+   */
+  decode(
+    stored: Buffer,
+    target: Buffer,
+    layout: { codec: 0 | 1; frames: number[]; crcs: number[]; frameSize: number; rawLength: number },
+  ): Promise<Buffer>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,104 @@
+/**
+ * The ledger of a block in a pool: who may write it, and whether it is there. It is the pool's own fence, which no lock
+ * and no message can replace: each change is a new object `<prefix>/<8 digits>` made with putIfAbsent, so of two writers
+ * that saw the same last entry only one gets the next number, and the other must look again and finds itself outrun.
+ *
+ * The last entry is the state. Entries before it carry nothing and are swept by whoever adds one, the last but one kept.
+ */
+import { FencedError, PermanentError } from '@openservice/domain';
+import type { Backend } from './backend.ts';
+
+export interface LedgerEntry {
+  /** `open`: being written; `committed`: there; `removed`: gone, but the fence stands. */
+  state: 'open' | 'committed' | 'removed';
+  fence: number;
+  jobId: string;
+  attempt: number;
+  /** What the layout needs to find the block again; fixed by the layout. */
+  detail: Record<string, unknown>;
+}
+
+export interface LedgerHead {
+  /** 0: nothing was ever written. */
+  number: number;
+  entry: LedgerEntry | null;
+}
+
+const MAX_TRIES = 16;
+
+export class Ledger {
+  readonly #backend: Backend;
+  readonly #prefix: string;
+
+  constructor(backend: Backend, prefix: string) {
+    this.#backend = backend;
+    this.#prefix = prefix;
+  }
+
+  async head(signal: AbortSignal): Promise<LedgerHead> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      let last: string | null = null;
+      for await (const { key } of this.#backend.list(`${this.#prefix}/`, signal)) {
+        if (/^\d{8}$/.test(key.slice(this.#prefix.length + 1))) last = key;
+      }
+      if (last === null) return { number: 0, entry: null };
+      try {
+        const bytes = await this.#backend.get(last, null, signal);
+        return { number: Number(last.slice(-8)), entry: parseEntry(bytes, last) };
+      } catch (error) {
+        // Swept between the two calls because a newer entry was added: look again.
+        if (!(error instanceof PermanentError) || error.code !== 'object_not_found') throw error;
+      }
+    }
+    throw new PermanentError('damaged_ledger', `The ledger ${this.#prefix} names entries that cannot be read.`);
+  }
+
+  /**
+   * Adds the entry that `next` makes of the present head; `next` may throw, or answer null for "nothing to add".
+   * It is called again after a lost race. The fence is checked here: FencedError when the head's is higher.
+   */
+  async advance(
+    fence: number,
+    next: (head: LedgerHead) => LedgerEntry | null,
+    signal: AbortSignal,
+  ): Promise<{ before: LedgerHead; after: LedgerHead }> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      const before = await this.head(signal);
+      if (before.entry !== null && before.entry.fence > fence) {
+        throw new FencedError(
+          `Attempt with fence ${fence} came too late: job ${before.entry.jobId}, attempt ${before.entry.attempt}, owns ${this.#prefix} with fence ${before.entry.fence}.`,
+        );
+      }
+      const entry = next(before);
+      if (entry === null) return { before, after: before };
+      const number = before.number + 1;
+      const bytes = Buffer.from(`${JSON.stringify(entry)}\n`);
+      if (await this.#backend.putIfAbsent(this.#key(number), bytes, signal)) {
+        await this.#sweep(number - 1, signal);
+        return { before, after: { number, entry } };
+      }
+    }
+    throw new PermanentError('contended', `Other writers changed the ledger ${this.#prefix} each time this one tried.`);
+  }
+
+  #key(number: number): string {
+    return `${this.#prefix}/${String(number).padStart(8, '0')}`;
+  }
+
+  /** Removes what lies before entry `keepFrom`. A crash leaves an older entry, which the next sweep takes. */
+  async #sweep(keepFrom: number, signal: AbortSignal): Promise<void> {
+    const doomed: string[] = [];
+    for await (const { key } of this.#backend.list(`${this.#prefix}/`, signal)) {
+      if (key < this.#key(keepFrom)) doomed.push(key);
+    }
+    for (const key of doomed) await this.#backend.remove(key, signal);
+  }
+}
+
+function parseEntry(bytes: Buffer, key: string): LedgerEntry {
+  try {
+    return JSON.parse(bytes.toString('utf8')) as LedgerEntry;
+  } catch (cause) {
+    throw new PermanentError('damaged_ledger', `Ledger entry ${key} is not JSON; it is damaged.`, { cause });
+  }
+}
