@@ -74,8 +74,7 @@ export class Ledger {
       const number = before.number + 1;
       const bytes = Buffer.from(`${JSON.stringify(entry)}\n`);
       if (await this.#backend.putIfAbsent(this.#key(number), bytes, signal)) {
-        await this.#sweep(number - 1, signal);
-        return { before, after: { number, entry } };
+        if (await this.#settle(number, signal)) return { before, after: { number, entry } };
       }
     }
     throw new PermanentError('contended', `Other writers changed the ledger ${this.#prefix} each time this one tried.`);
@@ -85,13 +84,20 @@ export class Ledger {
     return `${this.#prefix}/${String(number).padStart(8, '0')}`;
   }
 
-  /** Removes what lies before entry `keepFrom`. A crash leaves an older entry, which the next sweep takes. */
-  async #sweep(keepFrom: number, signal: AbortSignal): Promise<void> {
+  /**
+   * True when entry `number` is the last. A writer that slept may have re-made a number that was swept meanwhile: entries after
+   * it tell, and then it has lost. Sweeps what lies before; a crash leaves an older entry, which the next sweep takes.
+   */
+  async #settle(number: number, signal: AbortSignal): Promise<boolean> {
     const doomed: string[] = [];
+    let last = '';
     for await (const { key } of this.#backend.list(`${this.#prefix}/`, signal)) {
-      if (key < this.#key(keepFrom)) doomed.push(key);
+      if (key < this.#key(number - 1)) doomed.push(key);
+      last = key;
     }
+    if (last > this.#key(number)) return false;
     for (const key of doomed) await this.#backend.remove(key, signal);
+    return true;
   }
 }
 
