@@ -1,0 +1,5 @@
+export * from './commands.ts';
+export * from './envelope.ts';
+export * from './events.ts';
+export * from './rpc.ts';
+export * from './subjects.ts';
