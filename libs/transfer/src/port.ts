@@ -1,0 +1,32 @@
+/** The one copy engine: reader → (skip holes, skip what the target has) → writer. */
+import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
+
+export interface TransferOptions {
+  source: ChunkSource;
+  writer: BlockWriter;
+  signal: AbortSignal;
+  /** Chunks in flight, each with a buffer of its own; bounds memory at `window * chunkSize` bytes. Default 16. */
+  window?: number;
+  /** Bytes read from the source a second at most; null or left out: no limit. */
+  bandwidth?: number | null;
+  /** Called after each checkpoint of the writer, at least every 5 s while bytes move; awaited. */
+  onCheckpoint?: (counters: TransferCounters) => Promise<void>;
+  /** Called often (every chunk); must be quick. */
+  onProgress?: (counters: TransferCounters) => void;
+  /** Called when all chunks are put, before the writer prepares. */
+  onPreparing?: () => Promise<void>;
+}
+
+/** All in bytes of the disk, but bytesSent: bytes handed to the target by this writer. */
+export interface TransferCounters {
+  bytesTotal: number;
+  /** Read and put, skipped, or found done: reaches bytesTotal. */
+  bytesDone: number;
+  bytesSent: number;
+  /** Holes, and chunks that the target had already. */
+  bytesSkipped: number;
+}
+
+export interface TransferResult extends Prepared {
+  counters: TransferCounters;
+}
