@@ -1,1 +1,5 @@
-export const MIGRATIONS: (new () => import('typeorm').MigrationInterface)[] = [];
+/** Every migration, oldest first. A new one is one file and one line here. */
+import type { MigrationInterface } from 'typeorm';
+import { Foundation1763800000001 } from './0001-foundation.ts';
+
+export const MIGRATIONS: (new () => MigrationInterface)[] = [Foundation1763800000001];

@@ -1,0 +1,48 @@
+/** One pool of connections to MySQL or MariaDB, and the migrations, run at start under a lock of the server's own. */
+import 'reflect-metadata';
+import { TransientError } from '@openservice/domain';
+import { MIGRATIONS } from '@openservice/migrations';
+import { DataSource, type EntityManager } from 'typeorm';
+import { SCHEMAS } from './schema/all.ts';
+
+const MIGRATION_LOCK = 'openservice.migrations';
+const MIGRATION_LOCK_SECONDS = 120;
+
+export type { DataSource, EntityManager };
+
+/** Connects to `url` (mysql://user:password@host:port/database). Rejects with the driver's error when it cannot. */
+export async function openDatabase(url: string, options: { connections?: number } = {}): Promise<DataSource> {
+  const database = new DataSource({
+    type: 'mysql',
+    url,
+    entities: SCHEMAS,
+    migrations: MIGRATIONS,
+    migrationsTransactionMode: 'none',
+    timezone: 'Z',
+    charset: 'utf8mb4',
+    poolSize: options.connections ?? 16,
+    connectTimeout: 5_000,
+    extra: { connectionLimit: options.connections ?? 16, enableKeepAlive: true },
+  });
+  return database.initialize();
+}
+
+/** Brings the schema up to date. Several centers may start at once: one works, the others wait for it. */
+export async function migrate(database: DataSource): Promise<void> {
+  const runner = database.createQueryRunner();
+  try {
+    const [row] = (await runner.query('SELECT GET_LOCK(?, ?) AS taken', [MIGRATION_LOCK, MIGRATION_LOCK_SECONDS])) as [
+      { taken: number | string | null },
+    ];
+    if (Number(row.taken) !== 1) {
+      throw new TransientError(
+        'migration_locked',
+        `Another center has been migrating the database for ${MIGRATION_LOCK_SECONDS} s; it will be tried again.`,
+      );
+    }
+    await database.runMigrations({ transaction: 'none' });
+    await runner.query('SELECT RELEASE_LOCK(?)', [MIGRATION_LOCK]);
+  } finally {
+    await runner.release();
+  }
+}

@@ -1,0 +1,36 @@
+import { EntitySchema } from 'typeorm';
+import { bigintNumber } from './transformers.ts';
+
+export interface Block {
+  id: string;
+  name: string;
+  set_id: string | null;
+  size: number;
+  chunk_size: number;
+  state: 'creating' | 'available' | 'deleting' | 'error';
+  root_digest: string | null;
+  parent_block_id: string | null;
+  source: Record<string, unknown> | null;
+  error_code: string | null;
+  error_message: string | null;
+  created_at: Date;
+}
+
+export const BlockSchema: EntitySchema<Block> = new EntitySchema<Block>({
+  name: 'Block',
+  tableName: 'blocks',
+  columns: {
+    id: { type: 'varchar', length: 40, primary: true },
+    name: { type: 'varchar', length: 255 },
+    set_id: { type: 'varchar', length: 40, nullable: true },
+    size: { type: 'bigint', transformer: bigintNumber },
+    chunk_size: { type: 'int' },
+    state: { type: 'enum', enum: ['creating', 'available', 'deleting', 'error'] },
+    root_digest: { type: 'char', length: 64, nullable: true },
+    parent_block_id: { type: 'varchar', length: 40, nullable: true },
+    source: { type: 'json', nullable: true },
+    error_code: { type: 'varchar', length: 64, nullable: true },
+    error_message: { type: 'varchar', length: 2000, nullable: true },
+    created_at: { type: 'datetime', precision: 3 },
+  },
+});

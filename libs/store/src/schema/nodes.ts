@@ -1,0 +1,36 @@
+import { EntitySchema } from 'typeorm';
+import { bigintNumber } from './transformers.ts';
+
+export type NodeState = 'online' | 'suspect' | 'offline' | 'draining' | 'drained';
+
+export interface Node {
+  id: string;
+  name: string;
+  state: NodeState;
+  epoch: number;
+  version: string;
+  kinds: string[];
+  import_roots: string[];
+  pool_endpoint: string | null;
+  nbd_endpoint: string | null;
+  last_seen_at: Date;
+  created_at: Date;
+}
+
+export const NodeSchema: EntitySchema<Node> = new EntitySchema<Node>({
+  name: 'Node',
+  tableName: 'nodes',
+  columns: {
+    id: { type: 'varchar', length: 64, primary: true },
+    name: { type: 'varchar', length: 128 },
+    state: { type: 'enum', enum: ['online', 'suspect', 'offline', 'draining', 'drained'] },
+    epoch: { type: 'bigint', transformer: bigintNumber },
+    version: { type: 'varchar', length: 64 },
+    kinds: { type: 'json' },
+    import_roots: { type: 'json' },
+    pool_endpoint: { type: 'varchar', length: 255, nullable: true },
+    nbd_endpoint: { type: 'varchar', length: 255, nullable: true },
+    last_seen_at: { type: 'datetime', precision: 3 },
+    created_at: { type: 'datetime', precision: 3 },
+  },
+});
