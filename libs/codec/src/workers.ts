@@ -1,0 +1,158 @@
+/**
+ * ChunkWorkers on worker threads.
+ *
+ * A call waits in `#waiting` until the least busy thread has fewer than PER_THREAD calls posted; only then are buffers
+ * that are not shared copied, so copies never outnumber threads × PER_THREAD however many calls wait. A thread that dies
+ * fails what it had in hand with a TransientError (`worker_died`) and is replaced at the next call.
+ */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { CancelledError, PermanentError, TransientError } from '@openservice/domain';
+import type { ChunkReply, ChunkRequest } from './messages.ts';
+import type { ChunkWorkers, EncodedChunk } from './port.ts';
+import { isShared } from './shared-buffer.ts';
+
+const PER_THREAD = 3;
+
+export interface ChunkWorkersOptions {
+  /** Default: one a core, four at most. */
+  threads?: number;
+}
+
+interface Call {
+  /** Made when the call is posted: copies what is not shared. */
+  request: () => ChunkRequest;
+  resolve: (reply: ChunkReply) => void;
+  reject: (error: Error) => void;
+}
+
+interface Thread {
+  worker: Worker;
+  calls: Map<number, Call>;
+}
+
+export function createChunkWorkers(options: ChunkWorkersOptions = {}): ChunkWorkers {
+  return new ThreadedChunkWorkers(options.threads ?? Math.min(4, availableParallelism()));
+}
+
+class ThreadedChunkWorkers implements ChunkWorkers {
+  readonly #size: number;
+  readonly #threads: Thread[] = [];
+  readonly #waiting: Call[] = [];
+  #nextId = 1;
+  #closed = false;
+
+  constructor(size: number) {
+    this.#size = Math.max(1, size);
+  }
+
+  async digest(bytes: Buffer): Promise<Buffer> {
+    const reply = await this.#call(() => ({ op: 'digest', bytes: travelling(bytes) }));
+    return asBuffer(reply.digest);
+  }
+
+  async encode(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): Promise<EncodedChunk> {
+    const { frameSize, level } = options;
+    const shared = isShared(out) ? out : null;
+    if (out.length < bytes.length) throw new RangeError(`encode: out has ${out.length} bytes, the chunk ${bytes.length}`);
+    const reply = await this.#call(() => ({ op: 'encode', bytes: travelling(bytes), out: shared, frameSize, level }));
+    const list = reply.frames;
+    if (list === undefined) throw new Error('a chunk worker answered encode without frames');
+    if (reply.output !== undefined) asBuffer(reply.output).copy(out, 0, 0, list.length);
+    return { codec: list.codec, frames: list.frames, crcs: list.crcs, bytes: out.subarray(0, list.length) };
+  }
+
+  async decode(stored: Buffer, target: Buffer, layout: Parameters<ChunkWorkers['decode']>[2]): Promise<Buffer> {
+    const shared = isShared(target) ? target : null;
+    if (target.length < layout.rawLength) {
+      throw new RangeError(`decode: target has ${target.length} bytes, the chunk ${layout.rawLength}`);
+    }
+    const reply = await this.#call(() => ({ op: 'decode', stored: travelling(stored), target: shared, layout }));
+    if (reply.output !== undefined) asBuffer(reply.output).copy(target);
+    return asBuffer(reply.digest);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const gone = new CancelledError('The chunk workers were closed.');
+    for (const call of this.#waiting.splice(0)) call.reject(gone);
+    await Promise.all(
+      this.#threads.splice(0).map(async (thread) => {
+        fail(thread, gone);
+        await thread.worker.terminate();
+      }),
+    );
+  }
+
+  #call(request: () => ChunkRequest): Promise<ChunkReply> {
+    if (this.#closed) return Promise.reject(new CancelledError('The chunk workers were closed.'));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request, resolve, reject });
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    while (this.#waiting.length > 0) {
+      const thread = this.#leastBusy();
+      if (thread === null) return;
+      const call = this.#waiting.shift() as Call;
+      const id = this.#nextId++;
+      thread.calls.set(id, call);
+      thread.worker.ref();
+      thread.worker.postMessage({ id, request: call.request() });
+    }
+  }
+
+  /** The thread to give the next call to, started where there are too few; null when all have enough. */
+  #leastBusy(): Thread | null {
+    let best: Thread | null = null;
+    for (const thread of this.#threads) if (best === null || thread.calls.size < best.calls.size) best = thread;
+    if ((best === null || best.calls.size > 0) && this.#threads.length < this.#size) return this.#start();
+    return best !== null && best.calls.size < PER_THREAD ? best : null;
+  }
+
+  #start(): Thread {
+    const worker = new Worker(new URL('./chunk-worker.ts', import.meta.url), { name: 'chunk-worker' });
+    const thread: Thread = { worker, calls: new Map() };
+    this.#threads.push(thread);
+    worker.on('message', (reply: ChunkReply) => this.#settle(thread, reply));
+    worker.on('error', (error) => this.#bury(thread, error));
+    worker.on('exit', (code) => this.#bury(thread, new Error(`exit code ${code}`)));
+    return thread;
+  }
+
+  #settle(thread: Thread, reply: ChunkReply): void {
+    const call = thread.calls.get(reply.id);
+    thread.calls.delete(reply.id);
+    // An idle thread must not keep the process alive.
+    if (thread.calls.size === 0) thread.worker.unref();
+    if (reply.failure === undefined) call?.resolve(reply);
+    else if (reply.failure.code === null) call?.reject(new Error(reply.failure.message));
+    else call?.reject(new PermanentError(reply.failure.code, reply.failure.message));
+    this.#pump();
+  }
+
+  #bury(thread: Thread, cause: Error): void {
+    const at = this.#threads.indexOf(thread);
+    if (at < 0) return;
+    this.#threads.splice(at, 1);
+    fail(thread, new TransientError('worker_died', `A chunk worker thread died: ${cause.message}.`, { cause }));
+    this.#pump();
+  }
+}
+
+function fail(thread: Thread, error: Error): void {
+  for (const call of thread.calls.values()) call.reject(error);
+  thread.calls.clear();
+}
+
+/** Shared memory as it is; else a copy of just these bytes (cloning a view would clone all that lies under it). */
+function travelling(bytes: Buffer): Uint8Array {
+  return isShared(bytes) ? bytes : new Uint8Array(bytes);
+}
+
+function asBuffer(bytes: Uint8Array | undefined): Buffer {
+  if (bytes === undefined) throw new Error('a chunk worker answered without bytes');
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,122 @@
+import { randomBytes } from 'node:crypto';
+import type { Worker } from 'node:worker_threads';
+import { createChunkWorkers, sharedBuffer } from '@openservice/codec';
+import { PermanentError, TransientError } from '@openservice/domain';
+import { expect } from 'chai';
+
+const KIB = 1024;
+const FRAMES = { frameSize: 64 * KIB, level: 1 };
+
+describe('chunk workers', () => {
+  const workers = createChunkWorkers({ threads: 2 });
+  after(() => workers.close());
+
+  const places: [string, (bytes: Buffer) => Buffer][] = [
+    ['shared memory', shareOf],
+    ['ordinary memory', (bytes) => Buffer.from(bytes)],
+  ];
+
+  it('digest as the published BLAKE3 test vectors say', async () => {
+    // github.com/BLAKE3-team/BLAKE3, test_vectors.json: input bytes repeat 0…250.
+    expect((await workers.digest(Buffer.alloc(0))).toString('hex')).to.equal('0'.repeat(64));
+    expect((await workers.digest(vector(1023))).toString('hex')).to.equal(
+      '10108970eeda3eb932baac1428c7a2163b0e924c9a9e25b35bba72b28f70bd11',
+    );
+    expect((await workers.digest(vector(1025))).toString('hex')).to.equal(
+      'd00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444',
+    );
+  });
+
+  it('give zeros of any length the hole digest, and one bit at the end a real one', async () => {
+    for (const length of [1, 4095, 65536, 65537, 1024 * KIB]) {
+      const bytes = sharedBuffer(length);
+      expect((await workers.digest(bytes)).equals(Buffer.alloc(32)), `${length} zeros`).to.equal(true);
+      bytes[length - 1] = 1;
+      expect((await workers.digest(bytes)).equals(Buffer.alloc(32)), `${length} with a bit`).to.equal(false);
+    }
+  });
+
+  for (const [name, place] of places) {
+    it(`return the same bytes and digest after encode and decode in ${name}`, async () => {
+      const plain = place(Buffer.alloc(300 * KIB + 5, 'all work and no play '));
+      const out = place(Buffer.alloc(plain.length));
+      const encoded = await workers.encode(plain, out, FRAMES);
+      expect(encoded.codec).to.equal(1);
+      expect(encoded.frames).to.have.length(5);
+      expect(encoded.bytes.length).to.be.lessThan(plain.length / 10);
+      expect(encoded.bytes.buffer).to.equal(out.buffer);
+      const target = place(Buffer.alloc(plain.length));
+      const digest = await workers.decode(place(encoded.bytes), target, { ...FRAMES, ...encoded, rawLength: plain.length });
+      expect(target.equals(plain)).to.equal(true);
+      expect(digest.equals(await workers.digest(plain))).to.equal(true);
+    });
+
+    it(`keep what does not shrink as it is in ${name}`, async () => {
+      const plain = place(randomBytes(200 * KIB));
+      const encoded = await workers.encode(plain, place(Buffer.alloc(plain.length)), FRAMES);
+      expect(encoded.codec).to.equal(0);
+      expect(encoded.frames).to.deep.equal([64 * KIB, 64 * KIB, 64 * KIB, 8 * KIB]);
+      expect(encoded.bytes.equals(plain)).to.equal(true);
+      const target = place(Buffer.alloc(plain.length));
+      await workers.decode(encoded.bytes, target, { ...FRAMES, ...encoded, rawLength: plain.length });
+      expect(target.equals(plain)).to.equal(true);
+    });
+  }
+
+  it('answer damaged_chunk for a flipped bit, a cut frame and a wrong length', async () => {
+    const plain = Buffer.alloc(128 * KIB, 'the quick brown fox ');
+    const encoded = await workers.encode(plain, Buffer.alloc(plain.length), FRAMES);
+    const layout = { ...FRAMES, ...encoded, rawLength: plain.length };
+    const target = Buffer.alloc(plain.length);
+    const flipped = Buffer.from(encoded.bytes);
+    flipped[9]! ^= 1;
+    await expectDamaged(workers.decode(flipped, target, layout));
+    await expectDamaged(workers.decode(encoded.bytes.subarray(0, -1), target, layout));
+    await expectDamaged(workers.decode(encoded.bytes, target, { ...layout, rawLength: plain.length - 1 }));
+  });
+
+  it('answer every one of many calls at once', async () => {
+    const chunks = Array.from({ length: 200 }, (_, i) => Buffer.alloc(1000, `chunk ${i};`));
+    const digests = await Promise.all(chunks.map((chunk) => workers.digest(chunk)));
+    expect(new Set(digests.map((digest) => digest.toString('hex'))).size).to.equal(200);
+  });
+
+  it('fail what a thread that died had in hand, and go on with a new thread', async () => {
+    const own = createChunkWorkers({ threads: 1 });
+    const started = new Promise<Worker>((resolve) => process.once('worker', resolve));
+    const call = own.digest(sharedBuffer(64 * 1024 * KIB)).catch((error: unknown) => error);
+    await (await started).terminate();
+    const error = await call;
+    expect(error).to.be.instanceOf(TransientError);
+    expect((error as TransientError).code).to.equal('worker_died');
+    expect((await own.digest(Buffer.alloc(3))).length).to.equal(32);
+    await own.close();
+  });
+
+  it('refuse work after close, and fail what was waiting', async () => {
+    const own = createChunkWorkers({ threads: 1 });
+    const calls = Array.from({ length: 8 }, () => own.digest(sharedBuffer(1024 * KIB)).then(String, (e) => e.code));
+    await own.close();
+    expect(await Promise.all(calls)).to.include('cancelled');
+    expect(await own.digest(Buffer.alloc(1)).catch((e) => e.code)).to.equal('cancelled');
+  });
+});
+
+function shareOf(bytes: Buffer): Buffer {
+  const copy = sharedBuffer(bytes.length);
+  bytes.copy(copy);
+  return copy;
+}
+
+function vector(length: number): Buffer {
+  return Buffer.from(Array.from({ length }, (_, i) => i % 251));
+}
+
+async function expectDamaged(call: Promise<unknown>): Promise<void> {
+  const error = await call.then(
+    () => null,
+    (e: unknown) => e,
+  );
+  expect(error).to.be.instanceOf(PermanentError);
+  expect((error as PermanentError).code).to.equal('damaged_chunk');
+}
