@@ -1,3 +1,10 @@
-export type * from './backend.ts';
+export { type Backend, type ObjectInfo, ObjectNotFoundError } from './backend.ts';
+export { type BackendCall, type FaultRule, withFaults } from './faulty/backend.ts';
+export { createFsBackend } from './fs/backend.ts';
+export { type FileExtent, fileExtents } from './fs/extents.ts';
+export { checkKey, checkPrefix, totalBytes } from './keys.ts';
+export { Ledger, type LedgerEntry, type LedgerHead } from './ledger.ts';
 export * from './manifest.ts';
+export { createMemoryBackend, type MemoryBackendOptions } from './memory/backend.ts';
 export type * from './pool.ts';
+export { type RetryOptions, withRetry } from './retry/backend.ts';

@@ -1,0 +1,75 @@
+/**
+ * Where a file holds data, by lseek(SEEK_DATA/SEEK_HOLE) of Linux' libc: no byte of data is read. Anywhere else, and on
+ * filesystems that do not tell, all of the file counts as data, which is always true enough.
+ */
+import { fstatSync } from 'node:fs';
+import { asOpenServiceError } from '@openservice/domain';
+import koffi from 'koffi';
+import { throwIfCancelled } from '../cancel.ts';
+
+export interface FileExtent {
+  /** Bytes. */
+  offset: number;
+  /** Bytes. */
+  length: number;
+}
+
+type Lseek = (fd: number, offset: number, whence: number) => number | bigint;
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const BATCH = 256;
+let lseek: Lseek | null | undefined;
+
+/**
+ * The data extents of the open file `fd` from byte `from` on, ascending, up to its size at the time of the call.
+ * Moves the file's position: read it by position only. Errors: `io_error` and the like.
+ */
+export async function* fileExtents(fd: number, from: number, signal: AbortSignal): AsyncIterable<FileExtent> {
+  const size = fstatSync(fd).size;
+  let at = from;
+  for (let found = 0; at < size; found++) {
+    throwIfCancelled(signal);
+    const extent = nextExtent(fd, at, size);
+    if (extent === null) return;
+    yield extent;
+    at = extent.offset + extent.length;
+    // lseek is synchronous; a file of very many extents must not keep the event loop.
+    if (found % BATCH === BATCH - 1) await new Promise(setImmediate);
+  }
+}
+
+/** The first extent at or after byte `at`, or null where only a hole follows. */
+function nextExtent(fd: number, at: number, size: number): FileExtent | null {
+  const start = seek(fd, at, SEEK_DATA);
+  if (start === 'unsupported') return { offset: at, length: size - at };
+  if (start === 'none' || start >= size) return null;
+  const end = seek(fd, start, SEEK_HOLE);
+  const stop = typeof end === 'number' ? Math.min(end, size) : size;
+  return { offset: start, length: stop - start };
+}
+
+function seek(fd: number, offset: number, whence: number): number | 'none' | 'unsupported' {
+  const call = loadLseek();
+  if (call === null) return 'unsupported';
+  const position = Number(call(fd, offset, whence));
+  if (position >= 0) return position;
+  const errno = koffi.errno();
+  if (errno === koffi.os.errno.ENXIO) return 'none';
+  if (errno === koffi.os.errno.EINVAL || errno === koffi.os.errno.ENOTSUP) return 'unsupported';
+  const code = Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
+  throw asOpenServiceError(Object.assign(new Error(`lseek failed: ${code}`), { code }));
+}
+
+function loadLseek(): Lseek | null {
+  if (lseek !== undefined) return lseek;
+  lseek = null;
+  if (process.platform === 'linux') {
+    try {
+      lseek = koffi.load(null).func('int64_t lseek(int fd, int64_t offset, int whence)') as Lseek;
+    } catch {
+      // A libc that koffi cannot look into: all counts as data.
+    }
+  }
+  return lseek;
+}
