@@ -27,6 +27,7 @@ const TABLES = [
     import_roots JSON NOT NULL,
     pool_endpoint VARCHAR(255) NULL,
     nbd_endpoint VARCHAR(255) NULL,
+    sync_wanted TINYINT(1) NOT NULL DEFAULT 0,
     last_seen_at DATETIME(3) NOT NULL,
     created_at DATETIME(3) NOT NULL
   )`,
@@ -104,6 +105,7 @@ const TABLES = [
     fence BIGINT NOT NULL,
     event_seq INT NOT NULL DEFAULT 0,
     params JSON NOT NULL,
+    claims JSON NOT NULL,
     result JSON NULL,
     bytes_total BIGINT NOT NULL DEFAULT 0,
     bytes_done BIGINT NOT NULL DEFAULT 0,
@@ -162,6 +164,7 @@ const TABLES = [
     job_id VARCHAR(40) NOT NULL,
     attempt INT NOT NULL,
     payload JSON NOT NULL,
+    traceparent VARCHAR(64) NOT NULL,
     status ENUM('pending','done') NOT NULL,
     tries INT NOT NULL DEFAULT 0,
     next_at DATETIME(3) NOT NULL,
@@ -176,7 +179,8 @@ const TABLES = [
     type VARCHAR(32) NOT NULL,
     applied TINYINT(1) NOT NULL,
     at DATETIME(3) NOT NULL,
-    PRIMARY KEY (job_id, attempt, seq)
+    PRIMARY KEY (job_id, attempt, seq),
+    KEY inbox_at (at)
   )`,
   `CREATE TABLE dead_letters (
     id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,

@@ -14,3 +14,4 @@ export * from './schema/pools.ts';
 export * from './schema/replicas.ts';
 export * from './schema/sets.ts';
 export * from './schema/tokens.ts';
+export * from './transaction.ts';

@@ -14,6 +14,8 @@ export interface Job {
   fence: number;
   event_seq: number;
   params: Record<string, unknown>;
+  /** What the job claimed when it was submitted; a retry claims the same. */
+  claims: { resource: string; mode: 'shared' | 'exclusive' }[];
   result: Record<string, unknown> | null;
   bytes_total: number;
   bytes_done: number;
@@ -47,6 +49,7 @@ export const JobSchema: EntitySchema<Job> = new EntitySchema<Job>({
     fence: { type: 'bigint', transformer: bigintNumber },
     event_seq: { type: 'int', default: 0 },
     params: { type: 'json' },
+    claims: { type: 'json' },
     result: { type: 'json', nullable: true },
     bytes_total: { type: 'bigint', transformer: bigintNumber, default: 0 },
     bytes_done: { type: 'bigint', transformer: bigintNumber, default: 0 },

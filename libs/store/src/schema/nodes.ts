@@ -1,5 +1,5 @@
 import { EntitySchema } from 'typeorm';
-import { bigintNumber } from './transformers.ts';
+import { bigintNumber, tinyintBoolean } from './transformers.ts';
 
 export type NodeState = 'online' | 'suspect' | 'offline' | 'draining' | 'drained';
 
@@ -13,6 +13,8 @@ export interface Node {
   import_roots: string[];
   pool_endpoint: string | null;
   nbd_endpoint: string | null;
+  /** The next heartbeat's reply asks the node for a sync. */
+  sync_wanted: boolean;
   last_seen_at: Date;
   created_at: Date;
 }
@@ -30,6 +32,7 @@ export const NodeSchema: EntitySchema<Node> = new EntitySchema<Node>({
     import_roots: { type: 'json' },
     pool_endpoint: { type: 'varchar', length: 255, nullable: true },
     nbd_endpoint: { type: 'varchar', length: 255, nullable: true },
+    sync_wanted: { type: 'tinyint', transformer: tinyintBoolean, default: 0 },
     last_seen_at: { type: 'datetime', precision: 3 },
     created_at: { type: 'datetime', precision: 3 },
   },

@@ -8,6 +8,7 @@ export interface OutboxRow {
   job_id: string;
   attempt: number;
   payload: Record<string, unknown>;
+  traceparent: string;
   status: 'pending' | 'done';
   tries: number;
   next_at: Date;
@@ -24,6 +25,7 @@ export const OutboxRowSchema: EntitySchema<OutboxRow> = new EntitySchema<OutboxR
     job_id: { type: 'varchar', length: 40 },
     attempt: { type: 'int' },
     payload: { type: 'json' },
+    traceparent: { type: 'varchar', length: 64 },
     status: { type: 'enum', enum: ['pending', 'done'] },
     tries: { type: 'int', default: 0 },
     next_at: { type: 'datetime', precision: 3 },

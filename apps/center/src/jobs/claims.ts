@@ -1,0 +1,79 @@
+/**
+ * Claims: which job owns a block, a replica or a pool. They are taken and checked under the locks of the rows they are about,
+ * blocks first, then pools, each in sorted order; they are released with the job's last state, in its transaction.
+ */
+import { PermanentError } from '@openservice/domain';
+import type { EntityManager } from '@openservice/store';
+import type { ClaimRequest } from '../services/job-request.ts';
+
+/** Another job holds what this one needs. Codes `block_busy` and `pool_busy`; HTTP 409. */
+export class ClaimConflictError extends PermanentError {
+  readonly jobId: string;
+  constructor(code: 'block_busy' | 'pool_busy', message: string, jobId: string) {
+    super(code, message);
+    this.jobId = jobId;
+  }
+}
+
+interface Holder {
+  resource: string;
+  mode: 'shared' | 'exclusive';
+  job_id: string;
+  kind: string;
+  state: string;
+}
+
+const marks = (items: readonly unknown[]): string => items.map(() => '?').join(', ');
+
+function parentOf(resource: string): { table: 'blocks' | 'pools'; id: string } {
+  const [kind, rest = ''] = resource.split(':');
+  if (kind === 'block') return { table: 'blocks', id: rest };
+  if (kind === 'replica') return { table: 'blocks', id: rest.split('/')[0] ?? '' };
+  if (kind === 'pool') return { table: 'pools', id: rest };
+  throw new PermanentError('internal', `A claim on "${resource}" is of no known kind.`);
+}
+
+async function lockParents(manager: EntityManager, claims: readonly ClaimRequest[]): Promise<void> {
+  const modes = new Map<string, boolean>();
+  for (const claim of claims) {
+    const { table, id } = parentOf(claim.resource);
+    const key = `${table} ${id}`;
+    // Shared pools are locked shared, so that jobs into one pool are accepted beside each other.
+    modes.set(key, modes.get(key) === true || table === 'blocks' || claim.mode === 'exclusive');
+  }
+  for (const [key, exclusive] of [...modes].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const [table, id] = key.split(' ');
+    await manager.query(`SELECT id FROM ${table} WHERE id = ? ${exclusive ? 'FOR UPDATE' : 'LOCK IN SHARE MODE'}`, [id]);
+  }
+}
+
+/** Takes all of `claims` for `jobId`, or throws ClaimConflictError that names who holds one of them. */
+export async function takeClaims(manager: EntityManager, jobId: string, claims: readonly ClaimRequest[]): Promise<void> {
+  if (claims.length === 0) return;
+  await lockParents(manager, claims);
+  const wanted = new Map(claims.map((claim) => [claim.resource, claim.mode]));
+  const holders = await manager.query<Holder[]>(
+    `SELECT c.resource, c.mode, c.job_id, j.kind, j.state FROM claims c JOIN jobs j ON j.id = c.job_id
+     WHERE c.resource IN (${marks([...wanted])}) ORDER BY c.resource, c.job_id`,
+    [...wanted.keys()],
+  );
+  const holder = holders.find((held) => held.mode === 'exclusive' || wanted.get(held.resource) === 'exclusive');
+  if (holder !== undefined) {
+    const { table, id } = parentOf(holder.resource);
+    const [code, what] = table === 'blocks' ? (['block_busy', 'Block'] as const) : (['pool_busy', 'Pool'] as const);
+    throw new ClaimConflictError(
+      code,
+      `${what} ${id} is in use by job ${holder.job_id} (${holder.kind}, ${holder.state}); wait for it or cancel it.`,
+      holder.job_id,
+    );
+  }
+  const rows = [...wanted].flatMap(([resource, mode]) => [resource, jobId, mode]);
+  await manager.query(
+    `INSERT INTO claims (resource, job_id, mode) VALUES ${[...wanted].map(() => '(?, ?, ?)').join(', ')}`,
+    rows,
+  );
+}
+
+export async function releaseClaims(manager: EntityManager, jobId: string): Promise<void> {
+  await manager.query('DELETE FROM claims WHERE job_id = ?', [jobId]);
+}

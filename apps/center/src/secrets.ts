@@ -1,0 +1,89 @@
+/**
+ * Secrets at rest: AES-256-GCM under one master key, which lives outside the database (a file of the data directory, or the
+ * environment when several centers share it). Sealed text is `v1.<nonce>.<tag>.<ciphertext>`, base64url.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { chmod, link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PermanentError } from '@openservice/domain';
+
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+const KEY_FILE = 'master.key';
+
+export interface Secrets {
+  seal(text: string): string;
+  /** PermanentError `secret_unreadable` when it was sealed under another key or was changed. */
+  open(sealed: string): string;
+}
+
+export function createSecrets(key: Uint8Array): Secrets {
+  if (key.length !== KEY_BYTES) throw badKey(`it has ${key.length} bytes`);
+  return {
+    seal(text) {
+      const nonce = randomBytes(NONCE_BYTES);
+      const cipher = createCipheriv('aes-256-gcm', key, nonce);
+      const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
+      return ['v1', ...[nonce, cipher.getAuthTag(), body].map((part) => part.toString('base64url'))].join('.');
+    },
+    open(sealed) {
+      const [version, nonce, tag, body] = sealed.split('.');
+      try {
+        if (version !== 'v1' || nonce === undefined || tag === undefined || body === undefined)
+          throw new Error('not sealed text');
+        const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(nonce, 'base64url'), { authTagLength: 16 });
+        decipher.setAuthTag(Buffer.from(tag, 'base64url'));
+        return Buffer.concat([decipher.update(Buffer.from(body, 'base64url')), decipher.final()]).toString('utf8');
+      } catch (cause) {
+        throw new PermanentError(
+          'secret_unreadable',
+          `A stored secret cannot be opened with this center's master key; give it the key it was sealed with (${KEY_FILE} or OPENSERVICE_MASTER_KEY).`,
+          { cause },
+        );
+      }
+    },
+  };
+}
+
+/**
+ * The master key: `fromEnvironment` (64 hex digits or base64 of 32 bytes) where it is given, else `<dataDir>/master.key`, made
+ * at first start with mode 0600. PermanentError `bad_master_key` when it is not 32 bytes.
+ */
+export async function loadSecrets(dataDir: string, fromEnvironment?: string): Promise<Secrets> {
+  if (fromEnvironment !== undefined && fromEnvironment !== '') {
+    const hex = /^[0-9a-f]{64}$/i.test(fromEnvironment);
+    return createSecrets(Buffer.from(fromEnvironment, hex ? 'hex' : 'base64'));
+  }
+  const path = join(dataDir, KEY_FILE);
+  await mkdir(dataDir, { recursive: true });
+  const key = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return makeKey(path);
+    throw error;
+  });
+  await chmod(path, 0o600);
+  return createSecrets(key);
+}
+
+/** Made under another name and linked: two centers that start at once end with the same key, and a crash leaves no short one. */
+async function makeKey(path: string): Promise<Buffer> {
+  const own = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  const file = await open(own, 'wx', 0o600);
+  try {
+    await file.writeFile(randomBytes(KEY_BYTES));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  try {
+    await link(own, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    await rm(own, { force: true });
+  }
+  return readFile(path);
+}
+
+function badKey(why: string): PermanentError {
+  return new PermanentError('bad_master_key', `The master key must be ${KEY_BYTES} random bytes; ${why}.`);
+}
