@@ -1,4 +1,6 @@
+export { openPool } from './all.ts';
 export { type Backend, type ObjectInfo, ObjectNotFoundError } from './backend.ts';
+export type { PoolEnvironment } from './environment.ts';
 export { type BackendCall, type FaultRule, withFaults } from './faulty/backend.ts';
 export { createFsBackend } from './fs/backend.ts';
 export { type FileExtent, fileExtents } from './fs/extents.ts';
@@ -7,4 +9,5 @@ export { Ledger, type LedgerEntry, type LedgerHead } from './ledger.ts';
 export * from './manifest.ts';
 export { createMemoryBackend, type MemoryBackendOptions } from './memory/backend.ts';
 export type * from './pool.ts';
+export { createRawPool, type RawPoolOptions } from './raw/pool.ts';
 export { type RetryOptions, withRetry } from './retry/backend.ts';

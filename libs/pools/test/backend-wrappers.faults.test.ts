@@ -34,7 +34,11 @@ describe('withRetry over withFaults', () => {
 
   it('stops waiting when the signal fires', async () => {
     const stop = new AbortController();
-    const rules: FaultRule[] = [{ call: 'put', error: () => (stop.abort(), away()) }];
+    const stopAndFail = () => {
+      stop.abort();
+      return away();
+    };
+    const rules: FaultRule[] = [{ call: 'put', error: stopAndFail }];
     const backend = withRetry(withFaults(createMemoryBackend(), rules), { tries: 3, baseMs: 60_000 });
     expect(await backend.put('a', Buffer.from('x'), stop.signal).catch((e) => e)).to.be.instanceOf(CancelledError);
   });

@@ -6,6 +6,7 @@ import { fstatSync } from 'node:fs';
 import { asOpenServiceError } from '@openservice/domain';
 import koffi from 'koffi';
 import { throwIfCancelled } from '../cancel.ts';
+import { libc } from './libc.ts';
 
 export interface FileExtent {
   /** Bytes. */
@@ -14,12 +15,9 @@ export interface FileExtent {
   length: number;
 }
 
-type Lseek = (fd: number, offset: number, whence: number) => number | bigint;
-
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const BATCH = 256;
-let lseek: Lseek | null | undefined;
 
 /**
  * The data extents of the open file `fd` from byte `from` on, ascending, up to its size at the time of the call.
@@ -50,8 +48,8 @@ function nextExtent(fd: number, at: number, size: number): FileExtent | null {
 }
 
 function seek(fd: number, offset: number, whence: number): number | 'none' | 'unsupported' {
-  const call = loadLseek();
-  if (call === null) return 'unsupported';
+  const call = libc()?.lseek;
+  if (call === undefined) return 'unsupported';
   const position = Number(call(fd, offset, whence));
   if (position >= 0) return position;
   const errno = koffi.errno();
@@ -59,17 +57,4 @@ function seek(fd: number, offset: number, whence: number): number | 'none' | 'un
   if (errno === koffi.os.errno.EINVAL || errno === koffi.os.errno.ENOTSUP) return 'unsupported';
   const code = Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
   throw asOpenServiceError(Object.assign(new Error(`lseek failed: ${code}`), { code }));
-}
-
-function loadLseek(): Lseek | null {
-  if (lseek !== undefined) return lseek;
-  lseek = null;
-  if (process.platform === 'linux') {
-    try {
-      lseek = koffi.load(null).func('int64_t lseek(int fd, int64_t offset, int whence)') as Lseek;
-    } catch {
-      // A libc that koffi cannot look into: all counts as data.
-    }
-  }
-  return lseek;
 }

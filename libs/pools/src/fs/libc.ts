@@ -1,0 +1,34 @@
+/** The calls of Linux' libc that Node does not offer; null or false where there is no such libc. */
+import koffi from 'koffi';
+
+type Call = (...args: number[]) => number | bigint;
+
+interface Libc {
+  lseek: Call;
+  fallocate: Call;
+}
+
+const PUNCH_HOLE_KEEP_SIZE = 3;
+let loaded: Libc | null | undefined;
+
+export function libc(): Libc | null {
+  if (loaded !== undefined) return loaded;
+  loaded = null;
+  if (process.platform === 'linux') {
+    try {
+      const library = koffi.load(null);
+      loaded = {
+        lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)') as Call,
+        fallocate: library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as Call,
+      };
+    } catch {
+      // A libc that koffi cannot look into: callers do without.
+    }
+  }
+  return loaded;
+}
+
+/** True when the range has become a hole; false when this cannot be done here. */
+export function fallocateHole(fd: number, offset: number, length: number): boolean {
+  return Number(libc()?.fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, length) ?? -1) === 0;
+}

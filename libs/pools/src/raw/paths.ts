@@ -1,0 +1,53 @@
+/**
+ * Raw layout, version 1, under a pool's directory:
+ *
+ *   pool.json                              marker {format, version, pool_id, created_at}
+ *   blocks/<block>/ledger/<8 digits>       who may write, and whether it is there (`../ledger.ts`): the truth
+ *   blocks/<block>/disk.raw                the block's bytes as a sparse image that any tool reads
+ *   blocks/<block>/digests                 manifest head, then 32 bytes a chunk; a hole's digest is a hole in the file
+ *   blocks/<block>/<job>.raw.part …        the same, while job <job> writes; no reader looks at them
+ *   blocks/<block>/<job>.durable.part      4 KiB of header, then one bit a chunk: set after the chunk was synced
+ *
+ * A part bears its job's name, so a writer that slept can never rename another job's part into place. Commit: the
+ * ledger's `committed` entry, then the renames; whoever finds the entry without the files does the renames.
+ */
+import { join } from 'node:path';
+import { PermanentError } from '@openservice/domain';
+import { isKeySegment } from '../keys.ts';
+
+export const MARKER_KEY = 'pool.json';
+export const BLOCKS_FOLDER = 'blocks';
+
+export interface PartPaths {
+  data: string;
+  digests: string;
+  durable: string;
+}
+
+export function ledgerPrefix(blockId: string): string {
+  return `${BLOCKS_FOLDER}/${segment(blockId)}/ledger`;
+}
+
+export function blockFolder(root: string, blockId: string): string {
+  return join(root, BLOCKS_FOLDER, segment(blockId));
+}
+
+export function committedPaths(root: string, blockId: string): { data: string; digests: string } {
+  const folder = blockFolder(root, blockId);
+  return { data: join(folder, 'disk.raw'), digests: join(folder, 'digests') };
+}
+
+export function partPaths(root: string, blockId: string, jobId: string): PartPaths {
+  const base = join(blockFolder(root, blockId), segment(jobId));
+  return { data: `${base}.raw.part`, digests: `${base}.digests.part`, durable: `${base}.durable.part` };
+}
+
+export function isPart(name: string): boolean {
+  return name.endsWith('.part');
+}
+
+function segment(id: string): string {
+  if (!isKeySegment(id))
+    throw new PermanentError('invalid_key', `${JSON.stringify(id.slice(0, 80))} cannot name a block or job.`);
+  return id;
+}

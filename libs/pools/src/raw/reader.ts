@@ -1,0 +1,195 @@
+/** Reads a committed block: the image by position, each chunk checked against its digest. Files stay open, so a removed block reads on. */
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { type ChunkWorkers, sharedBuffer } from '@openservice/codec';
+import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
+import { throwIfCancelled } from '../cancel.ts';
+import { isMissing, mapped } from '../fs/durable.ts';
+import { fileExtents } from '../fs/extents.ts';
+import { DIGEST_BYTES, decodeManifestHead, HOLE_DIGEST, isHole, MANIFEST_HEAD_BYTES } from '../manifest.ts';
+import type { BlockReader, ChunkRange } from '../pool.ts';
+import type { CommittedDetail } from './claim.ts';
+import { digestOffset } from './part-files.ts';
+
+/** A multiple of DIGEST_BYTES. */
+const PAGE_BYTES = 64 * 1024;
+/** Chunks kept after `read`, checked. */
+const KEPT_CHUNKS = 4;
+
+export interface RawReaderFiles {
+  data: FileHandle;
+  digests: FileHandle;
+}
+
+/** Null where the files are not there: removed since the ledger was read. */
+export async function openRawFiles(paths: { data: string; digests: string }): Promise<RawReaderFiles | null> {
+  return mapped(async () => {
+    try {
+      const data = await open(paths.data, constants.O_RDONLY);
+      try {
+        return { data, digests: await open(paths.digests, constants.O_RDONLY) };
+      } catch (error) {
+        await data.close();
+        throw error;
+      }
+    } catch (error) {
+      if (isMissing(error)) return null;
+      throw error;
+    }
+  });
+}
+
+export async function createRawReader(
+  blockId: string,
+  files: RawReaderFiles,
+  detail: CommittedDetail,
+  workers: ChunkWorkers,
+): Promise<BlockReader> {
+  try {
+    const head = Buffer.alloc(MANIFEST_HEAD_BYTES);
+    await files.digests.read(head, 0, head.length, 0);
+    const { size, chunkSize } = decodeManifestHead(head);
+    const actual = (await files.data.stat()).size;
+    if (size !== detail.size || chunkSize !== detail.chunkSize || actual !== size) {
+      throw new PermanentError(
+        'damaged_manifest',
+        `Block ${blockId} has ${actual} bytes on disk; its ledger says ${detail.size}.`,
+      );
+    }
+    return new RawReader(blockId, files, detail, workers);
+  } catch (error) {
+    await Promise.all([files.data.close(), files.digests.close()]);
+    throw error;
+  }
+}
+
+class RawReader implements BlockReader {
+  readonly size: number;
+  readonly chunkSize: number;
+  readonly rootDigest: Buffer;
+  readonly #blockId: string;
+  readonly #files: RawReaderFiles;
+  readonly #workers: ChunkWorkers;
+  readonly #count: number;
+  readonly #kept = new Map<number, Promise<Buffer>>();
+  #closed: Promise<void> | null = null;
+
+  constructor(blockId: string, files: RawReaderFiles, detail: CommittedDetail, workers: ChunkWorkers) {
+    this.#blockId = blockId;
+    this.#files = files;
+    this.#workers = workers;
+    this.size = detail.size;
+    this.chunkSize = detail.chunkSize;
+    this.rootDigest = Buffer.from(detail.rootDigest, 'hex');
+    this.#count = chunkCount(detail.size, detail.chunkSize);
+  }
+
+  /** By the digests alone, and of those only what is no hole in their file. */
+  async *extents(from: number, signal: AbortSignal): AsyncIterable<ChunkRange> {
+    let range: ChunkRange | null = null;
+    let next = from;
+    for await (const { offset, length } of fileExtents(this.#files.digests.fd, digestOffset(from), signal)) {
+      const first = Math.max(next, Math.floor((offset - MANIFEST_HEAD_BYTES) / DIGEST_BYTES));
+      const end = Math.min(this.#count, Math.ceil((offset + length - MANIFEST_HEAD_BYTES) / DIGEST_BYTES));
+      next = Math.max(next, end);
+      for await (const index of this.#dataChunks(first, end, signal)) {
+        if (range !== null && range.first + range.count === index) range.count++;
+        else {
+          if (range !== null) yield range;
+          range = { first: index, count: 1 };
+        }
+      }
+    }
+    if (range !== null) yield range;
+  }
+
+  async readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
+    throwIfCancelled(signal);
+    if (index < 0 || index >= this.#count) throw this.#outOfRange();
+    return mapped(async () => {
+      const digest = Buffer.alloc(DIGEST_BYTES);
+      await this.#fill(this.#files.digests, digest, digestOffset(index));
+      const chunk = target.subarray(0, chunkLength(this.size, this.chunkSize, index));
+      if (isHole(digest)) {
+        chunk.fill(0);
+        return HOLE_DIGEST;
+      }
+      await this.#fill(this.#files.data, chunk, index * this.chunkSize);
+      throwIfCancelled(signal);
+      if (!(await this.#workers.digest(chunk)).equals(digest)) {
+        throw new PermanentError(
+          'damaged_chunk',
+          `Chunk ${index} of block ${this.#blockId} is damaged: its bytes do not match its digest.`,
+        );
+      }
+      return digest;
+    });
+  }
+
+  async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
+    if (offset < 0 || length < 0 || offset + length > this.size) throw this.#outOfRange();
+    const bytes = Buffer.allocUnsafe(length);
+    for (let at = 0; at < length; ) {
+      const index = Math.floor((offset + at) / this.chunkSize);
+      const chunk = await this.#chunk(index, signal);
+      at += chunk.copy(bytes, at, offset + at - index * this.chunkSize);
+    }
+    return bytes;
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= mapped(async () => {
+      this.#kept.clear();
+      await Promise.all([this.#files.data.close(), this.#files.digests.close()]);
+    });
+    return this.#closed;
+  }
+
+  async *#dataChunks(first: number, end: number, signal: AbortSignal): AsyncIterable<number> {
+    const page = Buffer.alloc(PAGE_BYTES);
+    for (let at = first; at < end; at += PAGE_BYTES / DIGEST_BYTES) {
+      throwIfCancelled(signal);
+      const digests = page.subarray(0, Math.min(PAGE_BYTES, (end - at) * DIGEST_BYTES));
+      await mapped(() => this.#fill(this.#files.digests, digests, digestOffset(at)));
+      for (let i = 0; i < digests.length; i += DIGEST_BYTES) {
+        if (!isHole(digests.subarray(i, i + DIGEST_BYTES))) yield at + i / DIGEST_BYTES;
+      }
+    }
+  }
+
+  /** A checked chunk, of the few kept or read now; calls at once for the same share one read. */
+  #chunk(index: number, signal: AbortSignal): Promise<Buffer> {
+    throwIfCancelled(signal);
+    const kept = this.#kept.get(index);
+    this.#kept.delete(index);
+    const chunk = kept ?? this.#load(index);
+    this.#kept.set(index, chunk);
+    if (this.#kept.size > KEPT_CHUNKS) this.#kept.delete(this.#kept.keys().next().value as number);
+    return chunk;
+  }
+
+  async #load(index: number): Promise<Buffer> {
+    const target = sharedBuffer(chunkLength(this.size, this.chunkSize, index));
+    try {
+      // Others may wait for it: one caller's signal does not stop it.
+      await this.readChunk(index, target, new AbortController().signal);
+      return target;
+    } catch (error) {
+      this.#kept.delete(index);
+      throw error;
+    }
+  }
+
+  async #fill(handle: FileHandle, target: Buffer, position: number): Promise<void> {
+    let at = 0;
+    while (at < target.length) {
+      const { bytesRead } = await handle.read(target, at, target.length - at, position + at);
+      if (bytesRead === 0) throw new PermanentError('damaged_chunk', `A file of block ${this.#blockId} was cut short.`);
+      at += bytesRead;
+    }
+  }
+
+  #outOfRange(): PermanentError {
+    return new PermanentError('out_of_range', `Block ${this.#blockId} has ${this.size} bytes; the read goes past them.`);
+  }
+}
