@@ -1,1 +1,3 @@
+export * from './agent.ts';
 export type * from './port.ts';
+export type { NodeDescription } from './presence.ts';

@@ -1,0 +1,199 @@
+/**
+ * The agent: a command's way from NATS over the journal and the queue to a handler, and its outcome back. Redis and NATS may be
+ * away or lose all at any time; the journal carries the node through it.
+ */
+import { CancelledError, FencedError, JOB_KINDS, PermanentError } from '@openservice/domain';
+import type { Command, Verdict } from '@openservice/protocol';
+import { type Logger, onReconnect } from '@openservice/runtime';
+import type { NatsConnection } from 'nats';
+import { Commands } from './commands.ts';
+import { type AttemptKey, Journal } from './journal/journal.ts';
+import { Outbox } from './outbox.ts';
+import type { HandlerTable } from './port.ts';
+import { type NodeDescription, Presence } from './presence.ts';
+import { Queues } from './queue.ts';
+import { Runner } from './runner.ts';
+
+export interface AgentOptions {
+  nodeId: string;
+  name: string;
+  version: string;
+  /** Holds the journal; one process at a time. */
+  dataDir: string;
+  nats: NatsConnection;
+  redisUrl: string;
+  handlers: HandlerTable;
+  /** Asked at each sync. */
+  describe: () => NodeDescription;
+  log: Logger;
+  /** Most time for runs to stop, ms. Default 8 s. */
+  stopLimitMs?: number;
+}
+
+export interface Agent {
+  /** Begins; neither Redis nor a center need be there. */
+  start(): void;
+  /** Stops taking commands, stops what runs (it stays journalled), closes all. May be called twice. */
+  stop(): Promise<void>;
+  /** The center has these events: for the node's `have` endpoint. */
+  have(events: readonly { job_id: string; attempt: number; seq: number }[]): void;
+}
+
+/** PermanentError `data_dir_in_use`, `data_dir_unusable`, `incomplete_handlers`. */
+export function createAgent(options: AgentOptions): Agent {
+  provesComplete(options.handlers);
+  return new NodeAgent(options);
+}
+
+/** Exactly one handler for each kind, each with a sane concurrency. */
+export function provesComplete(handlers: HandlerTable): void {
+  const given = Object.entries(handlers);
+  const fine = given.every(
+    ([kind, handler]) => handler.kind === kind && Number.isInteger(handler.concurrency) && handler.concurrency > 0,
+  );
+  const kinds = given.map(([kind]) => kind).sort();
+  if (fine && kinds.join() === [...JOB_KINDS].sort().join()) return;
+  throw new PermanentError(
+    'incomplete_handlers',
+    `The node must have exactly one handler, with a concurrency, for each of ${JOB_KINDS.join(', ')}; it has ${kinds.join(', ')}.`,
+  );
+}
+
+class NodeAgent implements Agent {
+  readonly #log: Logger;
+  readonly #options: AgentOptions;
+  readonly #journal: Journal;
+  readonly #outbox: Outbox;
+  readonly #presence: Presence;
+  readonly #runner: Runner;
+  readonly #queues: Queues;
+  readonly #commands: Commands;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    const { nodeId, nats: nc, handlers, log } = options;
+    this.#log = log;
+    const journal = new Journal(options.dataDir);
+    this.#journal = journal;
+    const epoch = journal.nextEpoch(Date.now());
+    this.#outbox = new Outbox({ nc, nodeId, epoch, journal, log });
+    this.#presence = new Presence({
+      nc,
+      nodeId,
+      name: options.name,
+      version: options.version,
+      epoch,
+      kinds: JOB_KINDS,
+      describe: options.describe,
+      journal,
+      log,
+      onVerdict: (key, verdict) => this.#onVerdict(key, verdict),
+      onSynced: () => this.#commands.onSynced(),
+    });
+    const assertLease = (): void => this.#presence.assertLease();
+    this.#runner = new Runner({ nc, nodeId, journal, outbox: this.#outbox, handlers, log, assertLease });
+    this.#queues = new Queues({ redisUrl: options.redisUrl, nodeId, journal, runner: this.#runner, handlers, log });
+    this.#commands = new Commands({
+      nc,
+      nodeId,
+      log,
+      onCommand: (command) => this.#journalCommand(command),
+      onAcked: (command) => this.#actOn(command),
+      askForSync: () => this.#presence.sync(),
+    });
+  }
+
+  start(): void {
+    for (const row of this.#journal.open()) if (row.cancel !== null) this.#runNow(row);
+    this.#queues.start();
+    this.#presence.start();
+    this.#commands.start();
+    onReconnect(this.#options.nats, () => this.#outbox.resend());
+    this.#outbox.kick();
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= (async () => {
+      await this.#commands.stop();
+      await this.#runner.stop(this.#options.stopLimitMs ?? 8000);
+      await this.#queues.stop();
+      await this.#presence.stop();
+      this.#outbox.stop();
+      this.#journal.close();
+    })();
+    return this.#stopped;
+  }
+
+  have(events: readonly { job_id: string; attempt: number; seq: number }[]): void {
+    if (this.#stopped) return;
+    this.#journal.dropEvents(events.map(({ job_id, attempt, seq }) => ({ jobId: job_id, attempt, seq })));
+    this.#outbox.kick();
+  }
+
+  #journalCommand(command: Command): void {
+    if (command.type === 'run') {
+      const { verdict, voided } = this.#journal.accept(command, Date.now());
+      this.#log.info(
+        { job_id: command.job_id, attempt: command.attempt, kind: command.payload.kind, verdict },
+        'Command to run.',
+      );
+      this.#fence(voided, command.attempt);
+    } else if (command.type === 'cancel') {
+      const key = { jobId: command.job_id, attempt: command.attempt };
+      const { verdict, voided } = this.#journal.cancel(key, command.payload.reason, command.traceparent, Date.now());
+      this.#log.info({ job_id: command.job_id, attempt: command.attempt, verdict }, 'Command to cancel.');
+      this.#fence(voided, command.attempt);
+    }
+  }
+
+  #actOn(command: Command): void {
+    const key = { jobId: command.job_id, attempt: command.attempt };
+    this.#outbox.kick();
+    switch (command.type) {
+      case 'run':
+        this.#queues.add(key);
+        break;
+      case 'cancel': {
+        const row = this.#journal.get(key);
+        if (row === null || row.state === 'finished' || row.cancel === null || row.state === 'committing') break;
+        // One that does not run yet is run to be cleaned up; a queue that is away must not hold that up.
+        if (this.#runner.isRunning(key)) this.#runner.abort(key, new CancelledError(`The job was cancelled: ${row.cancel}`));
+        else this.#runNow(key);
+        break;
+      }
+      case 'sync':
+        this.#presence.sync();
+        break;
+      case 'pause':
+      case 'drain':
+        this.#log.warn({ type: command.type }, 'This node does not know how to pause or drain; the command is dropped.');
+        break;
+    }
+  }
+
+  #onVerdict(key: AttemptKey, verdict: Verdict): void {
+    if (verdict === 'abort') {
+      this.#journal.makeVoid(key);
+      this.#runner.abort(key, new FencedError('The center says that this attempt is void.'));
+    } else if (verdict === 'forget') {
+      this.#journal.forget(key);
+      this.#runner.abort(key, new FencedError('The center has the end of this attempt.'));
+    } else if (verdict === 'resend') {
+      this.#journal.tellAgain(key, Date.now());
+      this.#outbox.resend(key);
+    }
+  }
+
+  #fence(voided: readonly AttemptKey[], newer: number): void {
+    for (const key of voided) this.#runner.abort(key, new FencedError(`Attempt ${newer} of the job makes this one void.`));
+  }
+
+  #runNow(key: AttemptKey): void {
+    this.#runner
+      .run(key)
+      .catch((error: unknown) =>
+        this.#log.error({ err: error, job_id: key.jobId }, 'The end of an attempt could not be journalled.'),
+      );
+  }
+}

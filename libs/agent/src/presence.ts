@@ -1,0 +1,152 @@
+/**
+ * Tells the centers that this node is there and what it holds, and does what they answer. The lease runs from the moment a
+ * heartbeat was sent, on the process's own monotonic clock. While the journal cannot be written no heartbeat is sent: a node that
+ * cannot remember must not be given work.
+ */
+import { FencedError } from '@openservice/domain';
+import type { Verdict } from '@openservice/protocol';
+import { Backoff, callCenter, type Logger, onReconnect, orAborted, sleep } from '@openservice/runtime';
+import type { NatsConnection } from 'nats';
+import type { AttemptKey, Journal } from './journal/journal.ts';
+
+const SYNC_EVERY_MS = 60_000;
+const CALL_MS = 5000;
+const HELD_LIMIT = 10_000;
+
+export interface NodeDescription {
+  import_roots: string[];
+  pool_endpoint: string | null;
+  nbd_endpoint: string | null;
+}
+
+export interface PresenceOptions {
+  nc: NatsConnection;
+  nodeId: string;
+  name: string;
+  version: string;
+  epoch: number;
+  kinds: readonly string[];
+  describe: () => NodeDescription;
+  journal: Journal;
+  log: Logger;
+  onVerdict: (key: AttemptKey, verdict: Verdict) => void;
+  onSynced: () => void;
+}
+
+export class Presence {
+  readonly #options: PresenceOptions;
+  readonly #stopping = new AbortController();
+  #leaseUntil = 0;
+  #heartbeatMs = 5000;
+  #syncDue = true;
+  #wake: () => void = () => undefined;
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(options: PresenceOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    onReconnect(this.#options.nc, () => this.sync());
+    this.#loop = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('The node stops.'));
+    await this.#loop;
+  }
+
+  /** Asks for a sync soon. */
+  sync(): void {
+    this.#syncDue = true;
+    this.#wake();
+  }
+
+  assertLease(): void {
+    if (performance.now() < this.#leaseUntil) return;
+    throw new FencedError(
+      'lease lost: no center has answered this node for longer than its lease, so it commits and deletes nothing.',
+    );
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const backoff = new Backoff({ minMs: 200, maxMs: 5000 });
+    let lastSync = 0;
+    while (!signal.aborted) {
+      try {
+        if (this.#demandJournal()) {
+          if (this.#syncDue || performance.now() - lastSync >= SYNC_EVERY_MS) {
+            this.#syncDue = false;
+            await this.#sync();
+            lastSync = performance.now();
+          } else {
+            await this.#heartbeat();
+          }
+          backoff.reset();
+        }
+        await this.#rest(this.#heartbeatMs);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#syncDue = true;
+        this.#options.log.debug({ err: error }, 'No center answers; trying on.');
+        await sleep(backoff.next(), signal).catch(() => undefined);
+      }
+    }
+  }
+
+  #demandJournal(): boolean {
+    const { journal, log } = this.#options;
+    try {
+      if (!journal.healthy) journal.tryWrite(Date.now());
+      return true;
+    } catch (error) {
+      log.error({ err: error }, 'The journal cannot be written: no heartbeat is sent. Make room on the data directory.');
+      return false;
+    }
+  }
+
+  async #sync(): Promise<void> {
+    const { nc, nodeId, name, version, epoch, kinds, describe, journal, log, onVerdict, onSynced } = this.#options;
+    const sentAt = performance.now();
+    const held = journal.held(HELD_LIMIT);
+    const request = { node_id: nodeId, name, epoch, version, kinds: [...kinds], held, ...describe() };
+    const reply = await orAborted(callCenter(nc, nodeId, 'sync', request, { timeoutMs: CALL_MS }), this.#stopping.signal);
+    this.#heartbeatMs = reply.heartbeat_ms;
+    this.#leaseUntil = sentAt + reply.lease_ms;
+    journal.tryWrite(Date.now());
+    for (const { job_id, attempt, verdict } of reply.answers) {
+      if (verdict !== 'continue') log.info({ job_id, attempt, verdict }, 'The center answered for an attempt.');
+      onVerdict({ jobId: job_id, attempt }, verdict);
+    }
+    onSynced();
+  }
+
+  async #heartbeat(): Promise<void> {
+    const { nc, nodeId, epoch } = this.#options;
+    const sentAt = performance.now();
+    const reply = await orAborted(
+      callCenter(nc, nodeId, 'heartbeat', { node_id: nodeId, epoch }, { timeoutMs: CALL_MS }),
+      this.#stopping.signal,
+    );
+    this.#leaseUntil = sentAt + reply.lease_ms;
+    if (reply.sync) this.#syncDue = true;
+  }
+
+  /** Rests until the next heartbeat, or until somebody asks for a sync. */
+  async #rest(ms: number): Promise<void> {
+    if (this.#syncDue || this.#stopping.signal.aborted) return;
+    const { signal } = this.#stopping;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', done);
+        this.#wake = () => undefined;
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      signal.addEventListener('abort', done, { once: true });
+      this.#wake = done;
+    });
+  }
+}
