@@ -10,9 +10,12 @@ const MIGRATION_LOCK_SECONDS = 120;
 
 export type { DataSource, EntityManager };
 
-/** Connects to `url` (mysql://user:password@host:port/database). Rejects with the driver's error when it cannot. */
-export async function openDatabase(url: string, options: { connections?: number } = {}): Promise<DataSource> {
-  const database = new DataSource({
+/**
+ * The database at `url` (mysql://user:password@host:port/database), not connected yet: `initialize()` connects, and may be
+ * called again after it failed. Later losses heal by themselves, query by query.
+ */
+export function createDatabase(url: string, options: { connections?: number } = {}): DataSource {
+  return new DataSource({
     type: 'mysql',
     url,
     entities: SCHEMAS,
@@ -24,7 +27,11 @@ export async function openDatabase(url: string, options: { connections?: number 
     connectTimeout: 5_000,
     extra: { connectionLimit: options.connections ?? 16, enableKeepAlive: true },
   });
-  return database.initialize();
+}
+
+/** Connects to `url`. Rejects with the driver's error when it cannot. */
+export async function openDatabase(url: string, options: { connections?: number } = {}): Promise<DataSource> {
+  return createDatabase(url, options).initialize();
 }
 
 /** Brings the schema up to date. Several centers may start at once: one works, the others wait for it. */

@@ -20,7 +20,8 @@ const AWAY = new Set([
   'ER_QUERY_INTERRUPTED',
   'ER_CONNECTION_KILLED',
 ]);
-const AWAY_WORDS = /closed state|Connection lost|connection is (?:not established|closed)|Server shutdown/i;
+const AWAY_WORDS =
+  /closed state|Connection lost|Connection is (?:not established|closed)|Driver not Connected|not initialized|Server shutdown/i;
 
 function driverCode(error: unknown): string {
   if (!(error instanceof Error)) return '';

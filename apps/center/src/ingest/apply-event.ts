@@ -1,0 +1,100 @@
+/**
+ * One event, in one transaction: recorded once by (job, attempt, seq), applied only when it is of the job's current attempt,
+ * newer than what was applied, and the job has not ended.
+ */
+import { isTerminal, PermanentError } from '@openservice/domain';
+import type { JobEvent, Progress } from '@openservice/protocol';
+import type { EntityManager, Job } from '@openservice/store';
+import { closeCommands } from '../jobs/attempts.ts';
+import { NOW } from '../jobs/clock.ts';
+import { addHistory, finish, lockJob, move, newAttempt } from '../jobs/transition.ts';
+import { writeProgress } from './job-progress.ts';
+
+/** After this many attempts a transient failure is for good. */
+export const MOST_ATTEMPTS = 8;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 60_000;
+
+/** `recorded`: of an old attempt, late, or of a job that ended or that nobody knows; it changes nothing. */
+export type EventOutcome = 'applied' | 'recorded' | 'duplicate';
+
+/** PermanentError `wrong_node` for an event of a node that never had the job. */
+export async function applyEvent(manager: EntityManager, event: JobEvent): Promise<EventOutcome> {
+  const job = await lockJob(manager, event.job_id);
+  if (job !== null && job.node_id !== event.node) {
+    throw new PermanentError('wrong_node', `Job ${job.id} is on node ${job.node_id}; node ${event.node} may not speak for it.`);
+  }
+  const current = job !== null && event.attempt === job.attempt && event.seq > job.event_seq && !isTerminal(job.state);
+  const { affectedRows } = await manager.query<{ affectedRows: number }>(
+    `INSERT IGNORE INTO inbox (job_id, attempt, seq, type, applied, at) VALUES (?, ?, ?, ?, ?, ${NOW})`,
+    [event.job_id, event.attempt, event.seq, event.type, current ? 1 : 0],
+  );
+  if (affectedRows === 0) return 'duplicate';
+  if (!current) return 'recorded';
+  job.event_seq = event.seq;
+  await manager.query('UPDATE jobs SET event_seq = ? WHERE id = ?', [event.seq, job.id]);
+  // Any event of the attempt proves that the node has its command.
+  await closeCommands(manager, job.id, { type: 'run' });
+  await applyCurrent(manager, job, event);
+  return 'applied';
+}
+
+async function applyCurrent(manager: EntityManager, job: Job, event: JobEvent): Promise<void> {
+  switch (event.type) {
+    case 'accepted':
+      await move(manager, job, 'accepted');
+      return;
+    case 'running':
+      if (job.state === 'running' || event.payload.resumed) {
+        const note = `Resumed on node ${event.node} at ${event.payload.at}.`;
+        if (!(await move(manager, job, 'running', note))) await addHistory(manager, job, job.state, job.state, note);
+      } else await move(manager, job, 'running');
+      return;
+    case 'checkpoint':
+      await move(manager, job, 'running');
+      await noteProgress(manager, job, event.payload);
+      return;
+    case 'preparing':
+      await move(manager, job, 'preparing');
+      await noteProgress(manager, job, event.payload);
+      return;
+    case 'succeeded':
+      await noteProgress(manager, job, event.payload.progress);
+      await finish(manager, job, { state: 'succeeded', result: event.payload });
+      return;
+    case 'failed':
+      await noteProgress(manager, job, event.payload.progress);
+      await failed(manager, job, event.payload.error, event.payload.transient);
+      return;
+    case 'cancelled': {
+      await noteProgress(manager, job, event.payload.progress);
+      const error = { code: 'cancelled', message: 'The job was cancelled.' };
+      // From `committing` there is no way to cancelled: a node that stopped there failed.
+      if (await finish(manager, job, { state: 'cancelled', error })) return;
+      await finish(manager, job, { state: 'failed', error });
+      return;
+    }
+  }
+}
+
+async function noteProgress(manager: EntityManager, job: Job, progress: Progress | null): Promise<void> {
+  if (progress !== null) await writeProgress(manager, [{ ...progress, job_id: job.id, attempt: job.attempt }]);
+}
+
+async function failed(manager: EntityManager, job: Job, error: { code: string; message: string }, transient: boolean) {
+  if (job.state === 'cancelling') {
+    await finish(manager, job, { state: 'cancelled', error });
+    return;
+  }
+  if (transient && (await retry(manager, job, error))) return;
+  await finish(manager, job, { state: 'failed', error });
+}
+
+/** A further attempt, later each time; false when the job has had all of them. */
+export async function retry(manager: EntityManager, job: Job, error: { code: string; message: string }): Promise<boolean> {
+  if (job.attempt >= MOST_ATTEMPTS) return false;
+  const step = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (job.attempt - 1));
+  const delayMs = Math.round(step * (0.5 + Math.random() / 2));
+  const why = `Attempt ${job.attempt} failed (${error.code}: ${error.message}); the next begins in ${delayMs} ms.`;
+  return newAttempt(manager, job, why, delayMs);
+}

@@ -1,0 +1,181 @@
+/**
+ * Ingest: events from JetStream into MySQL. Order of an event's way: commit, tell the node that we have it, ack. Whatever dies
+ * in between, the event comes again and the inbox knows it. Events of one job go one after the other, jobs beside each other.
+ */
+
+import { PermanentError } from '@openservice/domain';
+import {
+  decodeJson,
+  type Envelope,
+  EVT_DURABLE,
+  EVT_STREAM,
+  envelopeSchema,
+  eventSchema,
+  type JobEvent,
+} from '@openservice/protocol';
+import { failpoint, type Part, sleep, tellNode } from '@openservice/runtime';
+import { inTransaction, isDatabaseAway } from '@openservice/store';
+import type { ConsumerMessages, JsMsg } from 'nats';
+import type { Plane } from '../plane.ts';
+import { ensureStreams } from '../relay/streams.ts';
+import { applyEvent } from './apply-event.ts';
+import { bury } from './dead-letters.ts';
+
+const BATCH = 64;
+const PULL_MS = 5_000;
+const AGAIN_MS = 1_000;
+/** An event that fails for a reason of ours is tried this often before it is put aside. */
+const MOST_TRIES = 10;
+
+export class Ingest implements Part {
+  readonly name = 'ingest';
+  readonly #plane: Plane;
+  /** Told after events that made new commands (a retry). */
+  readonly #poke: () => void;
+  readonly #stopping = new AbortController();
+  readonly #jobs = new Map<string, Promise<void>>();
+  #pull: ConsumerMessages | null = null;
+  #databaseAway = false;
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(plane: Plane, poke: () => void) {
+    this.#plane = plane;
+    this.#poke = poke;
+  }
+
+  async start(): Promise<void> {
+    this.#work = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('The center stops.'));
+    this.#pull?.stop();
+    await this.#work;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      try {
+        await this.#waitForDatabase();
+        await this.#pullOnce();
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#plane.log.warn({ why: String(error) }, 'Events cannot be pulled just now; trying on.');
+        await sleep(AGAIN_MS, signal).catch(() => undefined);
+        await ensureStreams(this.#plane.nc).catch(() => undefined);
+      }
+    }
+    await Promise.all(this.#jobs.values());
+  }
+
+  async #waitForDatabase(): Promise<void> {
+    while (this.#databaseAway && !this.#stopping.signal.aborted) {
+      try {
+        await this.#plane.database.query('SELECT 1');
+        this.#databaseAway = false;
+      } catch (error) {
+        this.#plane.log.debug({ why: String(error) }, 'Ingest waits for the database.');
+        await sleep(AGAIN_MS, this.#stopping.signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async #pullOnce(): Promise<void> {
+    const consumer = await this.#plane.nc.jetstream().consumers.get(EVT_STREAM, EVT_DURABLE);
+    if (this.#stopping.signal.aborted) return;
+    this.#pull = await consumer.fetch({ max_messages: BATCH, expires: PULL_MS });
+    try {
+      for await (const message of this.#pull) this.#enqueue(message);
+    } finally {
+      this.#pull = null;
+      await Promise.all(this.#jobs.values());
+    }
+  }
+
+  #enqueue(message: JsMsg): void {
+    const key = message.subject.split('.')[4] ?? '';
+    const before = this.#jobs.get(key) ?? Promise.resolve();
+    const work = before.then(() => this.#take(message));
+    this.#jobs.set(key, work);
+    void work.then(() => {
+      if (this.#jobs.get(key) === work) this.#jobs.delete(key);
+    });
+  }
+
+  /** Never rejects: what cannot be taken comes again. */
+  async #take(message: JsMsg): Promise<void> {
+    try {
+      const event = parseEvent(message);
+      if (typeof event === 'string') await this.#bury(message, event);
+      else await this.#apply(message, event);
+    } catch (error) {
+      if (isDatabaseAway(error)) {
+        this.#databaseAway = true;
+        this.#pull?.stop();
+        message.nak(AGAIN_MS);
+        return;
+      }
+      this.#plane.log.error({ err: error, subject: message.subject }, 'An event could not be ingested; it comes again.');
+      message.nak(AGAIN_MS);
+    }
+  }
+
+  async #apply(message: JsMsg, event: JobEvent): Promise<void> {
+    try {
+      const outcome = await inTransaction(this.#plane.database, (manager) => applyEvent(manager, event));
+      this.#plane.log.debug(
+        { job_id: event.job_id, attempt: event.attempt, seq: event.seq, type: event.type, outcome },
+        'Event.',
+      );
+    } catch (error) {
+      if (error instanceof PermanentError) return this.#bury(message, error.message);
+      if (!isDatabaseAway(error) && message.info.redeliveryCount >= MOST_TRIES) return this.#bury(message, String(error));
+      throw error;
+    }
+    await failpoint('center.ingested');
+    this.#tellHave(event);
+    message.ack();
+    if (event.type === 'failed') this.#poke();
+  }
+
+  async #bury(message: JsMsg, reason: string): Promise<void> {
+    this.#plane.log.error({ subject: message.subject, reason }, 'A message that cannot be used was put aside (dead_letters).');
+    await bury(this.#plane.database, message.subject, reason, message.data);
+    // The node must not keep what no center will ever take.
+    const known = envelopeOf(message);
+    if (known !== null && known.node === message.subject.split('.')[3]) this.#tellHave(known);
+    message.term();
+  }
+
+  #tellHave({ node, job_id, attempt, seq }: Pick<Envelope, 'node' | 'job_id' | 'attempt' | 'seq'>): void {
+    tellNode(this.#plane.nc, node, 'have', { events: [{ job_id, attempt, seq }] });
+  }
+}
+
+function envelopeOf(message: JsMsg): Envelope | null {
+  try {
+    return envelopeSchema.safeParse(decodeJson(message.data)).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** The event, or why it is none. */
+function parseEvent(message: JsMsg): JobEvent | string {
+  let body: unknown;
+  try {
+    body = decodeJson(message.data);
+  } catch (error) {
+    return `It is not JSON: ${String(error)}`;
+  }
+  const parsed = eventSchema.safeParse(body);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    return `It is not a valid event at "${issue?.path.join('.')}": ${issue?.message}`;
+  }
+  const [, , , node, job] = message.subject.split('.');
+  // A NATS user may publish only under its own node's id, so the subject says who sent it.
+  if (parsed.data.node !== node || parsed.data.job_id !== job) return 'Its node or job is not that of its subject.';
+  return parsed.data;
+}

@@ -1,0 +1,80 @@
+/** Outbox rows: leased by one relay at a time, due again by themselves until the node's answer is ingested. */
+import type { CommandType, Envelope } from '@openservice/protocol';
+import { PROTOCOL_VERSION } from '@openservice/protocol';
+import { childTraceparent } from '@openservice/runtime';
+import { type DataSource, inTransaction } from '@openservice/store';
+import { fromNow, NOW } from '../jobs/clock.ts';
+import { lockJob, move } from '../jobs/transition.ts';
+
+const BATCH = 64;
+/** A command nobody has answered goes again after 5, 10, 20, 40, then every 60 s. */
+const RESEND_US = 'LEAST(60000000, 5000000 * POW(2, LEAST(tries, 6)))';
+
+export interface LeasedCommand {
+  id: number;
+  node_id: string;
+  type: CommandType;
+  job_id: string;
+  attempt: number;
+  payload: unknown;
+  traceparent: string;
+  /** This is the first, second, third … time that it is sent. */
+  tries: number;
+}
+
+/** Takes up to 64 due rows that no other relay has. They come due again by themselves. */
+export async function leaseDue(database: DataSource): Promise<LeasedCommand[]> {
+  return inTransaction(database, async (manager) => {
+    const rows = await manager.query<(LeasedCommand & { payload: string | object; id: string | number })[]>(
+      `SELECT id, node_id, type, job_id, attempt, payload, traceparent, tries FROM outbox
+       WHERE status = 'pending' AND next_at <= ${NOW} ORDER BY next_at, id LIMIT ${BATCH} FOR UPDATE SKIP LOCKED`,
+    );
+    if (rows.length === 0) return [];
+    await manager.query(
+      `UPDATE outbox SET next_at = UTC_TIMESTAMP(3) + INTERVAL ${RESEND_US} MICROSECOND, tries = tries + 1
+       WHERE id IN (${rows.map(() => '?').join(', ')})`,
+      rows.map((row) => row.id),
+    );
+    return rows.map((row) => ({
+      ...row,
+      id: Number(row.id),
+      tries: row.tries + 1,
+      // MariaDB's JSON is text, MySQL's comes parsed.
+      payload: typeof row.payload === 'string' ? JSON.parse(row.payload) : row.payload,
+    }));
+  });
+}
+
+/** The message of a leased command; each try has an id of its own, since JetStream drops an id that it has seen. */
+export function envelopeOf(command: LeasedCommand): Envelope {
+  return {
+    v: PROTOCOL_VERSION,
+    id: `${command.job_id}-${command.attempt}-${command.type}-${command.tries}`,
+    type: command.type,
+    job_id: command.job_id,
+    attempt: command.attempt,
+    seq: 0,
+    node: command.node_id,
+    node_epoch: 0,
+    sent_at: new Date().toISOString(),
+    traceparent: childTraceparent(command.traceparent),
+    payload: command.payload,
+  };
+}
+
+/** JetStream has it. */
+export async function markSent(database: DataSource, command: LeasedCommand): Promise<void> {
+  if (command.type !== 'run') return;
+  await inTransaction(database, async (manager) => {
+    const job = await lockJob(manager, command.job_id);
+    if (job?.state === 'queued' && job.attempt === command.attempt) await move(manager, job, 'dispatched');
+  });
+}
+
+/** It could not be published: due again in a second, whatever the lease said. */
+export async function giveBack(database: DataSource, command: LeasedCommand): Promise<void> {
+  await database.query(`UPDATE outbox SET next_at = ${fromNow(1000)} WHERE id = ? AND tries = ? AND status = 'pending'`, [
+    command.id,
+    command.tries,
+  ]);
+}

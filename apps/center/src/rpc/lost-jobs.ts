@@ -1,0 +1,62 @@
+/** Jobs that the center believes on a node which does not hold them: a command that was lost, or a journal that was. */
+import type { HeldAttempt } from '@openservice/protocol';
+import { type DataSource, type EntityManager, inTransaction, type Job } from '@openservice/store';
+import { retry } from '../ingest/apply-event.ts';
+import { commandRun, sendAgain } from '../jobs/attempts.ts';
+import { NOW } from '../jobs/clock.ts';
+import { finish, lockJob } from '../jobs/transition.ts';
+
+/** The node may have taken, or ended, a job while its list was under way; younger states are left alone. */
+const SETTLED_MS = 15_000;
+const AT_NODE = "'dispatched', 'accepted', 'running', 'preparing', 'committing', 'cancelling'";
+
+/** True when commands were written for the relay. */
+export async function findLost(database: DataSource, nodeId: string, held: readonly HeldAttempt[]): Promise<boolean> {
+  const here = new Map(held.map((one) => [one.job_id, one]));
+  const believed = await database.query<{ id: string; attempt: number; state: string }[]>(
+    `SELECT id, attempt, state FROM jobs WHERE node_id = ? AND state IN (${AT_NODE})`,
+    [nodeId],
+  );
+  let written = false;
+  for (const { id, attempt, state } of believed) {
+    const isHere = here.get(id)?.attempt === attempt;
+    if (isHere && state !== 'cancelling') continue;
+    const did = await inTransaction(database, async (manager) => {
+      const job = await lockJob(manager, id);
+      if (job === null || job.state !== state || job.attempt !== attempt) return false;
+      return isHere ? sendAgain(manager, job, 'cancel') : replace(manager, job);
+    });
+    written ||= did;
+  }
+  return written;
+}
+
+async function replace(manager: EntityManager, job: Job): Promise<boolean> {
+  if ((await settledFor(manager, job.id)) < SETTLED_MS) return false;
+  if (job.state === 'dispatched') {
+    // Never accepted: the same attempt may go again, a journal that has it after all takes it once.
+    if (!(await sendAgain(manager, job, 'run'))) await commandRun(manager, job);
+    return true;
+  }
+  if (job.state === 'cancelling') {
+    await finish(manager, job, {
+      state: 'cancelled',
+      error: { code: 'cancelled', message: 'The job was cancelled; its node no longer held it.' },
+    });
+    return false;
+  }
+  // It was accepted, so its events are numbered; a journal that begins anew would number them from 1 again. Hence a new attempt.
+  const error = { code: 'node_lost_job', message: `Node ${job.node_id} no longer holds the job; its journal was lost.` };
+  if (!(await retry(manager, job, error))) await finish(manager, job, { state: 'failed', error });
+  return true;
+}
+
+/** For how long the job has been in its state, ms. */
+async function settledFor(manager: EntityManager, jobId: string): Promise<number> {
+  const [row] = await manager.query<{ ms: string | number | null }[]>(
+    `SELECT TIMESTAMPDIFF(MICROSECOND, MAX(at), ${NOW}) / 1000 AS ms FROM job_transitions
+     WHERE job_id = ? AND (from_state IS NULL OR from_state <> to_state)`,
+    [jobId],
+  );
+  return Number(row?.ms ?? 0);
+}

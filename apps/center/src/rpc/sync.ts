@@ -1,0 +1,98 @@
+/**
+ * Sync: a node says what it holds, the center says what becomes of it, and what the center believes to be there but is not
+ * is sent again. This is how the two agree after anything was lost.
+ */
+import { isTerminal, type JobState } from '@openservice/domain';
+import type { HeldAttempt, Verdict } from '@openservice/protocol';
+import type { CenterReply, CenterRequest } from '@openservice/runtime';
+import { type DataSource, inTransaction } from '@openservice/store';
+import { fromNow, NOW } from '../jobs/clock.ts';
+import { HEARTBEAT_MS, LEASE_MS, type Plane } from '../plane.ts';
+import { ensureNodeConsumer } from '../relay/streams.ts';
+import { staleEpoch } from './heartbeat.ts';
+import { findLost } from './lost-jobs.ts';
+
+/** A node that syncs every minute keeps what it holds from being overdue. */
+const HELD_MS = 120_000;
+const IDS_A_QUERY = 500;
+
+interface JobRow {
+  id: string;
+  attempt: number;
+  state: JobState;
+  node_id: string;
+}
+
+export async function sync(plane: Plane, request: CenterRequest<'sync'>, poke: () => void): Promise<CenterReply<'sync'>> {
+  await register(plane.database, request);
+  await ensureNodeConsumer(plane.nc, request.node_id);
+  const jobs = await jobsOf(plane.database, request.held);
+  const answers = request.held.map((held) => ({
+    job_id: held.job_id,
+    attempt: held.attempt,
+    verdict: verdictOn(held, jobs.get(held.job_id), request.node_id),
+  }));
+  const continued = answers.filter((answer) => answer.verdict === 'continue').map((answer) => answer.job_id);
+  await extend(plane.database, continued);
+  if (await findLost(plane.database, request.node_id, request.held)) poke();
+  return { answers, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS };
+}
+
+export function verdictOn(held: HeldAttempt, job: JobRow | undefined, node: string): Verdict {
+  const finished = held.state === 'finished';
+  if (job === undefined || job.node_id !== node || held.attempt !== job.attempt) return finished ? 'forget' : 'abort';
+  if (isTerminal(job.state)) return finished ? 'forget' : 'abort';
+  return finished ? 'resend' : 'continue';
+}
+
+async function register(database: DataSource, node: CenterRequest<'sync'>): Promise<void> {
+  await inTransaction(database, async (manager) => {
+    const [known] = await manager.query<{ epoch: string | number }[]>('SELECT epoch FROM nodes WHERE id = ? FOR UPDATE', [
+      node.node_id,
+    ]);
+    if (known !== undefined && Number(known.epoch) > node.epoch) throw staleEpoch(node.node_id);
+    await manager.query(
+      `INSERT INTO nodes (id, name, state, epoch, version, kinds, import_roots, pool_endpoint, nbd_endpoint, sync_wanted,
+         last_seen_at, created_at)
+       VALUES (?, ?, 'online', ?, ?, ?, ?, ?, ?, 0, ${NOW}, ${NOW})
+       ON DUPLICATE KEY UPDATE name = VALUES(name), epoch = VALUES(epoch), version = VALUES(version), kinds = VALUES(kinds),
+         import_roots = VALUES(import_roots), pool_endpoint = VALUES(pool_endpoint), nbd_endpoint = VALUES(nbd_endpoint),
+         sync_wanted = 0, last_seen_at = VALUES(last_seen_at),
+         state = IF(state IN ('draining', 'drained'), state, 'online')`,
+      [
+        node.node_id,
+        node.name,
+        node.epoch,
+        node.version,
+        JSON.stringify(node.kinds),
+        JSON.stringify(node.import_roots),
+        node.pool_endpoint,
+        node.nbd_endpoint,
+      ],
+    );
+  });
+}
+
+async function jobsOf(database: DataSource, held: readonly HeldAttempt[]): Promise<Map<string, JobRow>> {
+  const jobs = new Map<string, JobRow>();
+  for (let i = 0; i < held.length; i += IDS_A_QUERY) {
+    const ids = held.slice(i, i + IDS_A_QUERY).map((one) => one.job_id);
+    const rows = await database.query<JobRow[]>(
+      `SELECT id, attempt, state, node_id FROM jobs WHERE id IN (${ids.map(() => '?').join(', ')})`,
+      ids,
+    );
+    for (const row of rows) jobs.set(row.id, row);
+  }
+  return jobs;
+}
+
+async function extend(database: DataSource, ids: readonly string[]): Promise<void> {
+  for (let i = 0; i < ids.length; i += IDS_A_QUERY) {
+    const some = ids.slice(i, i + IDS_A_QUERY);
+    await database.query(
+      `UPDATE jobs SET deadline_at = GREATEST(deadline_at, ${fromNow(HELD_MS)})
+       WHERE id IN (${some.map(() => '?').join(', ')}) AND state IN ('accepted', 'running', 'preparing', 'committing')`,
+      some,
+    );
+  }
+}
