@@ -32,8 +32,7 @@ export function supervise(child: Child, events: SuperviseEvents = {}): () => voi
         await child.start();
         events.restarted?.(child);
       } catch {
-        // What went wrong stands in its log; if no exit told of it, it was stopped for not being ready.
-        if (child.pid === undefined) again();
+        // Its exit was told of, so the next try is set already; what went wrong stands in its log.
       }
     }, wait);
   };

@@ -1,0 +1,14 @@
+export { Child, type ChildExit, type ChildSpec } from './child.ts';
+export { belongsTo, endLeftovers, isAlive, readPid } from './leftovers.ts';
+export { startMysql } from './mysql.ts';
+export { startNats } from './nats.ts';
+export { findBinary } from './paths.ts';
+export { freePort, freePortFrom, releasePort } from './ports.ts';
+export { httpAnswers, until } from './probe.ts';
+export { hasRadosgw } from './radosgw.ts';
+export { startRedis } from './redis.ts';
+export { remember, remembered } from './remembered.ts';
+export { startS3 } from './s3.ts';
+export { type S3Access, SERVER_NAMES, Server, type ServerName, type StartOptions } from './server.ts';
+export { type Servers, startServers } from './start.ts';
+export { type SuperviseEvents, supervise } from './supervise.ts';

@@ -1,0 +1,13 @@
+declare module 's3rver' {
+  class S3rver {
+    constructor(options: {
+      address: string;
+      port: number;
+      directory: string;
+      silent: boolean;
+      allowMismatchedSignatures: boolean;
+    });
+    run(): Promise<unknown>;
+  }
+  export { S3rver as default };
+}
