@@ -114,8 +114,7 @@ class FsBackend implements Backend {
   ): Promise<T> {
     checkKey(key);
     throwIfCancelled(signal);
-    this.#swept ??= sweepTempFiles(this.#root);
-    await this.#swept;
+    await this.#sweepOnce();
     const temp = await tempPath(this.#root);
     try {
       const handle = await open(temp, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600);
@@ -136,6 +135,14 @@ class FsBackend implements Backend {
         if (!isMissing(error)) throw error;
       });
     }
+  }
+
+  #sweepOnce(): Promise<void> {
+    this.#swept ??= sweepTempFiles(this.#root).catch((error: unknown) => {
+      this.#swept = null;
+      throw error;
+    });
+    return this.#swept;
   }
 
   /** A folder that lacks is made; one that `remove` took away in between, too. */

@@ -13,6 +13,8 @@ import { digestOffset } from './part-files.ts';
 
 /** A multiple of DIGEST_BYTES. */
 const PAGE_BYTES = 64 * 1024;
+/** Chunks in a range at most: a full disk tells its first range without a look at all of its digests. */
+const MAX_RANGE = 2048;
 /** Chunks kept after `read`, checked. */
 const KEPT_CHUNKS = 4;
 
@@ -93,7 +95,7 @@ class RawReader implements BlockReader {
       const end = Math.min(this.#count, Math.ceil((offset + length - MANIFEST_HEAD_BYTES) / DIGEST_BYTES));
       next = Math.max(next, end);
       for await (const index of this.#dataChunks(first, end, signal)) {
-        if (range !== null && range.first + range.count === index) range.count++;
+        if (range !== null && range.count < MAX_RANGE && range.first + range.count === index) range.count++;
         else {
           if (range !== null) yield range;
           range = { first: index, count: 1 };
