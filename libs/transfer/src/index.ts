@@ -1,1 +1,18 @@
+export {
+  type FileIdentity,
+  type FileSource,
+  type FileSourceOptions,
+  fileSource,
+  sameIdentity,
+  sourceChanged,
+} from './file-source.ts';
+export {
+  discardFileTarget,
+  type FileTarget,
+  type FileTargetOptions,
+  type FileTargetState,
+  openFileTarget,
+} from './file-target.ts';
 export type * from './port.ts';
+export { transfer } from './transfer.ts';
+export { type VerifyOptions, type VerifyReport, verifySource } from './verify-source.ts';

@@ -5,10 +5,12 @@ export interface TransferOptions {
   source: ChunkSource;
   writer: BlockWriter;
   signal: AbortSignal;
-  /** Chunks in flight, each with a buffer of its own; bounds memory at `window * chunkSize` bytes. Default 16. */
+  /** Chunks in flight, each with a buffer of its own; bounds memory at `window * chunkSize` bytes (64 MiB at most). Default 16. */
   window?: number;
   /** Bytes read from the source a second at most; null or left out: no limit. */
   bandwidth?: number | null;
+  /** ms without a byte moved after which the transfer gives up with TransientError `stalled`. Default 120 000. */
+  stallLimit?: number;
   /** Called after each checkpoint of the writer, at least every 5 s while bytes move; awaited. */
   onCheckpoint?: (counters: TransferCounters) => Promise<void>;
   /** Called often (every chunk); must be quick. */
