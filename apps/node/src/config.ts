@@ -1,0 +1,49 @@
+/** The node's configuration, from the environment. */
+import { isAbsolute, normalize } from 'node:path';
+import { isNodeId } from '@openservice/domain';
+import { LOG_LEVELS, portText, readConfig, urlText } from '@openservice/runtime';
+import { z } from 'zod';
+
+const absoluteDirectory = z
+  .string()
+  .refine(isAbsolute, 'it must be an absolute directory')
+  .transform((path) => normalize(path));
+
+const variables = {
+  OPENSERVICE_NODE_ID: z.string().refine(isNodeId, 'it must be lower case letters, digits and "-", 63 at most'),
+  OPENSERVICE_DATA_DIR: absoluteDirectory,
+  /** Directories that imports may read and restores may write, separated by ":"; not set: none. */
+  OPENSERVICE_IMPORT_ROOTS: z
+    .string()
+    .default('')
+    .transform((text) => text.split(':').filter((path) => path !== ''))
+    .refine((paths) => paths.every((path) => isAbsolute(path)), 'it must be absolute directories separated by ":"'),
+  OPENSERVICE_REDIS_URL: urlText('redis', 'rediss'),
+  OPENSERVICE_NATS_URL: urlText('nats', 'tls'),
+  /** Kept for the pool server and for live disks; nothing listens there yet, so the node tells no endpoint. */
+  OPENSERVICE_POOL_PORT: portText.optional(),
+  OPENSERVICE_NBD_PORT: portText.optional(),
+  OPENSERVICE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
+};
+
+export interface NodeConfig {
+  readonly nodeId: string;
+  readonly dataDir: string;
+  readonly importRoots: readonly string[];
+  readonly redisUrl: string;
+  readonly natsUrl: string;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** PermanentError `bad_config`. */
+export function readNodeConfig(environment: Record<string, string | undefined>): NodeConfig {
+  const given = readConfig(variables, environment);
+  return Object.freeze({
+    nodeId: given.OPENSERVICE_NODE_ID,
+    dataDir: given.OPENSERVICE_DATA_DIR,
+    importRoots: given.OPENSERVICE_IMPORT_ROOTS,
+    redisUrl: given.OPENSERVICE_REDIS_URL,
+    natsUrl: given.OPENSERVICE_NATS_URL,
+    logLevel: given.OPENSERVICE_LOG_LEVEL,
+  });
+}
