@@ -43,10 +43,30 @@ describe('a local pool', () => {
   });
   const inBlock = (name: string): string => join(path, 'blocks', 'block-1', name);
 
-  it('goes on from the checkpoint of a process that was killed', async () => {
+  /** A process that has checkpointed half of the block. */
+  const writerProcess = async () => {
     const script = new URL('./conformance/raw-writer-child.ts', import.meta.url).pathname;
-    const child = spawn(process.execPath, [script, path, 'block-1'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [script, path, 'block-1'], { stdio: ['pipe', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');
+    return child;
+  };
+
+  it('refuses the writer of another process once a newer attempt has opened the block', async () => {
+    const child = await writerProcess();
+    const writer = await pool.openWriter(session(BLOCK, 2), signal);
+    const exit = once(child, 'exit');
+    child.stdin.end('go on\n');
+    const [answers] = (await once(child.stdout, 'data')) as [Buffer];
+    expect(answers.toString().trim()).to.equal('fenced fenced fenced');
+    await exit;
+    await fill(writer, BLOCK);
+    expect((await writer.prepare(signal)).rootDigest.equals(rootOf(BLOCK))).to.equal(true);
+    await writer.commit(signal);
+    await writer.close();
+  });
+
+  it('goes on from the checkpoint of a process that was killed', async () => {
+    const child = await writerProcess();
     child.kill('SIGKILL');
     await once(child, 'exit');
     expect(await pool.stat('block-1', signal)).to.equal(null);

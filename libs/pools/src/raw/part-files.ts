@@ -4,8 +4,8 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { chunkCount, chunkLength } from '@openservice/domain';
-import { isMissing, makeDirectories, syncDirectory } from '../fs/durable.ts';
+import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
+import { isCode, isMissing, makeDirectories, syncDirectory } from '../fs/durable.ts';
 import { fileExtents } from '../fs/extents.ts';
 import { punchHole } from '../fs/punch.ts';
 import { DIGEST_BYTES, encodeManifestHead, HOLE_DIGEST, MANIFEST_HEAD_BYTES, type ManifestHead } from '../manifest.ts';
@@ -117,7 +117,9 @@ async function begin(paths: PartPaths, folder: string, head: ManifestHead): Prom
     return { data, digests, durable, bits: new Bitmap(count) };
   } catch (error) {
     for (const handle of opened) await handle.close();
-    throw error;
+    if (!isCode(error, 'EFBIG')) throw error;
+    const message = `The filesystem of ${folder} cannot hold a file of ${head.size} bytes; use another pool or filesystem.`;
+    throw new PermanentError('file_too_large', message, { cause: error });
   }
 }
 

@@ -1,4 +1,8 @@
-/** Writes a block into a local pool as a process of its own, for tests that kill it: checkpoints half, says so, then goes on putting. */
+/**
+ * Writes a block into a local pool as a process of its own: checkpoints half, puts some more, says so, then waits to be
+ * killed, or for a line on stdin: then it tries to go on, and says what each step answered.
+ */
+import { once } from 'node:events';
 import { createChunkWorkers } from '@openservice/codec';
 import { openPool } from '@openservice/pools';
 import { putChunk } from './content.ts';
@@ -15,5 +19,14 @@ for (let index = 0; index < 32; index++) await putChunk(writer, block, index);
 await writer.checkpoint(signal);
 for (let index = 32; index < 48; index++) await putChunk(writer, block, index);
 process.stdout.write('checkpointed\n');
-// Waits to be killed.
-setInterval(() => {}, 1000);
+await once(process.stdin, 'data');
+const answers: string[] = [];
+for (const step of [() => writer.checkpoint(signal), () => writer.commit(signal), () => writer.abort(signal)]) {
+  answers.push(
+    await step().then(
+      () => 'done',
+      (error: { code: string }) => error.code,
+    ),
+  );
+}
+process.stdout.write(`${answers.join(' ')}\n`, () => process.exit());
