@@ -9,5 +9,7 @@ declare module 's3rver' {
     });
     run(): Promise<unknown>;
   }
+
+  // biome-ignore lint/style/noDefaultExport: this is how s3rver exports it
   export { S3rver as default };
 }
