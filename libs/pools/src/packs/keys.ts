@@ -1,0 +1,52 @@
+/** Names of the objects of a packs pool (docs/format.md, Names). `fence` is written with 16 digits, so that names sort by it. */
+export const POOL_MARK_KEY = 'pool.json';
+export const PROBE_PREFIX = 'probe/';
+
+function digits(fence: number): string {
+  return String(fence).padStart(16, '0');
+}
+
+export function packKey(name: string): string {
+  return `packs/${name.slice(0, 2)}/${name}`;
+}
+
+export function blockPrefix(blockId: string): string {
+  return `blocks/${blockId}/`;
+}
+
+export function ledgerPrefix(blockId: string): string {
+  return `blocks/${blockId}/ledger`;
+}
+
+/** Where the attempt with `fence` keeps its manifest and the segments that it lists. */
+export function attemptPrefix(blockId: string, fence: number): string {
+  return `blocks/${blockId}/${digits(fence)}/`;
+}
+
+export function manifestKey(blockId: string, fence: number): string {
+  return `${attemptPrefix(blockId, fence)}manifest`;
+}
+
+export function segmentKey(blockId: string, fence: number, hash: Buffer): string {
+  const hex = hash.toString('hex');
+  return `${attemptPrefix(blockId, fence)}segments/${hex.slice(0, 2)}/${hex}`;
+}
+
+export function locationsKey(blockId: string, fence: number, hash: Buffer): string {
+  const hex = hash.toString('hex');
+  return `${attemptPrefix(blockId, fence)}locations/${hex.slice(0, 2)}/${hex}`;
+}
+
+export function sessionPrefix(blockId: string): string {
+  return `sessions/${blockId}/`;
+}
+
+export function sessionKey(blockId: string, fence: number, sequence: number): string {
+  return `${sessionPrefix(blockId)}${digits(fence)}-${String(sequence).padStart(8, '0')}`;
+}
+
+/** The fence in a key made by `attemptPrefix` or `sessionKey`; null for any other, the ledger's among them. */
+export function fenceOf(key: string): number | null {
+  const found = /^(?:blocks|sessions)\/[^/]+\/(\d{16})[/-]/.exec(key);
+  return found === null ? null : Number(found[1]);
+}

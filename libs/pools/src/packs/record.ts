@@ -1,0 +1,109 @@
+/**
+ * A chunk as it lies in a pack: header, frame table, payload (docs/format.md, Chunk record). The header alone tells a scrub, which has
+ * no key, how to walk and check a pack.
+ */
+import { crc32c } from '@node-rs/crc32';
+import type { EncodedChunk } from '@openservice/codec';
+import { PermanentError } from '@openservice/domain';
+
+export const RECORD_HEAD_BYTES = 64;
+const FRAME_ENTRY_BYTES = 8;
+const MAGIC = 0x4843534f; // "OSCH"
+const VERSION = 1;
+
+export interface RecordHead {
+  codec: 0 | 1;
+  /** Keyed BLAKE3 of the chunk's digest. */
+  id: Buffer;
+  rawLength: number;
+  /** Bytes of all frames together. */
+  payloadLength: number;
+  /** Raw bytes of each frame but perhaps the last. */
+  frameSize: number;
+  frameCount: number;
+}
+
+export interface FrameTable {
+  frames: number[];
+  crcs: number[];
+}
+
+/** Bytes of header and frame table. */
+export function recordPrefixBytes(frameCount: number): number {
+  return RECORD_HEAD_BYTES + FRAME_ENTRY_BYTES * frameCount;
+}
+
+/** The most that a record of a chunk of `rawLength` bytes takes: compression never makes it larger. */
+export function maxRecordBytes(rawLength: number, frameSize: number): number {
+  return recordPrefixBytes(Math.ceil(rawLength / frameSize)) + rawLength;
+}
+
+/** Writes the record at `offset` of `into` and answers its length in bytes. */
+export function writeRecord(
+  into: Buffer,
+  offset: number,
+  id: Buffer,
+  rawLength: number,
+  frameSize: number,
+  chunk: EncodedChunk,
+): number {
+  const head = into.subarray(offset, offset + RECORD_HEAD_BYTES).fill(0);
+  head.writeUInt32LE(MAGIC, 0);
+  head.writeUInt8(VERSION, 4);
+  head.writeUInt8(chunk.codec, 5);
+  id.copy(head, 8);
+  head.writeUInt32LE(rawLength, 40);
+  head.writeUInt32LE(chunk.bytes.length, 44);
+  head.writeUInt32LE(frameSize, 48);
+  head.writeUInt32LE(chunk.frames.length, 52);
+  head.writeUInt32LE(crc32c(head.subarray(0, 60)), 60);
+  let at = offset + RECORD_HEAD_BYTES;
+  for (let i = 0; i < chunk.frames.length; i++) {
+    into.writeUInt32LE(chunk.frames[i]!, at);
+    into.writeUInt32LE(chunk.crcs[i]!, at + 4);
+    at += FRAME_ENTRY_BYTES;
+  }
+  return at + chunk.bytes.copy(into, at) - offset;
+}
+
+/** PermanentError `damaged_chunk` for bytes that are no header. */
+export function readRecordHead(bytes: Buffer): RecordHead {
+  if (
+    bytes.length < RECORD_HEAD_BYTES ||
+    bytes.readUInt32LE(0) !== MAGIC ||
+    crc32c(bytes.subarray(0, 60)) !== bytes.readUInt32LE(60)
+  ) {
+    throw new PermanentError('damaged_chunk', 'the header of the chunk record is damaged');
+  }
+  const version = bytes.readUInt8(4);
+  const codec = bytes.readUInt8(5);
+  if (version !== VERSION || (codec !== 0 && codec !== 1) || bytes.readUInt16LE(6) !== 0) {
+    throw new PermanentError('unknown_format', 'the chunk record was written by a newer version of openservice');
+  }
+  const head: RecordHead = {
+    codec,
+    id: Buffer.from(bytes.subarray(8, 40)),
+    rawLength: bytes.readUInt32LE(40),
+    payloadLength: bytes.readUInt32LE(44),
+    frameSize: bytes.readUInt32LE(48),
+    frameCount: bytes.readUInt32LE(52),
+  };
+  if (head.frameSize === 0 || head.frameCount !== Math.ceil(head.rawLength / head.frameSize)) {
+    throw new PermanentError('damaged_chunk', 'the lengths in the header of the chunk record contradict each other');
+  }
+  return head;
+}
+
+/** `bytes`: the record from its start, at least to the end of the frame table. */
+export function readFrameTable(bytes: Buffer, head: RecordHead): FrameTable {
+  const table: FrameTable = { frames: [], crcs: [] };
+  let sum = 0;
+  for (let i = 0, at = RECORD_HEAD_BYTES; i < head.frameCount; i++, at += FRAME_ENTRY_BYTES) {
+    const length = bytes.readUInt32LE(at);
+    sum += length;
+    table.frames.push(length);
+    table.crcs.push(bytes.readUInt32LE(at + 4));
+  }
+  if (sum !== head.payloadLength) throw new PermanentError('damaged_chunk', 'the frame table of the chunk record is damaged');
+  return table;
+}
