@@ -1,0 +1,130 @@
+/**
+ * One replica is made: the glue that import, upload and restore share. The order is
+ *   transfer → preparing → prepared → last checks → journal "prepared" → leave to commit → lease → commit → result.
+ * After a crash the same attempt runs all of it again. Each step is then a no-op where it was done: chunks that the target has are
+ * passed over, prepare, leave and commit answer as they did. Once "prepared" is journalled the source is not opened again, for
+ * it may rightly be gone by then.
+ */
+import type { JobContext } from '@openservice/agent';
+import { chunkCount, PermanentError } from '@openservice/domain';
+import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
+import type { JobResult, Progress } from '@openservice/protocol';
+import { type TransferCounters, transfer } from '@openservice/transfer';
+import { type JournalState, readJournalState } from './journal-state.ts';
+import { ProgressMeter } from './progress-meter.ts';
+
+/** Chunks in flight in each job: several jobs run at once in a node of bounded memory. */
+export const JOB_WINDOW = 8;
+
+export interface ReplicateOptions<Source extends ChunkSource> {
+  context: JobContext<object>;
+  /** Closed by `replicate`. */
+  writer: BlockWriter;
+  /** The block stands committed in the target by an earlier run or attempt of this job: only the answer is left to give. */
+  committed?: boolean;
+  block: { id: string; size: number; chunkSize: number };
+  /** Opened only if something is left to copy; closed by `replicate`. */
+  openSource: () => Promise<Source>;
+  /** What the copy must turn out to be; null for an import, which finds out. */
+  expectedRoot: Buffer | null;
+  /** Added to each checkpoint; asked right after the writer's own checkpoint. */
+  state?: () => Partial<JournalState>;
+  /** After the transfer, before leave to commit is asked. */
+  lastChecks?: (source: Source) => Promise<void>;
+  /** The pool of the new replica; null when a plain file is written, which is no replica. */
+  poolId: string | null;
+}
+
+export async function replicate<Source extends ChunkSource>(options: ReplicateOptions<Source>): Promise<JobResult> {
+  const { context, writer } = options;
+  try {
+    const journal = readJournalState(context.lastCheckpoint);
+    const { prepared, progress } = (await preparedBefore(options, journal)) ?? (await copy(options, journal));
+    const result: JobResult = {
+      root_digest: prepared.rootDigest.toString('hex'),
+      size: options.block.size,
+      replicas:
+        options.poolId === null ? [] : [{ pool_id: options.poolId, state: 'available', stored_bytes: prepared.storedBytes }],
+      verified: false,
+      progress,
+      damage: [],
+    };
+    await context.requestCommit(result);
+    context.assertLease();
+    await writer.commit(context.signal);
+    return result;
+  } finally {
+    await writer.close();
+  }
+}
+
+type Done = Pick<ReplicateOptions<ChunkSource>, 'context' | 'writer' | 'block' | 'committed' | 'expectedRoot'>;
+
+interface Outcome {
+  prepared: Prepared;
+  progress: Progress;
+}
+
+/** An earlier run got as far as "prepared" or further, and the target still holds all of it; else null. */
+async function preparedBefore(options: Done, journal: JournalState): Promise<Outcome | null> {
+  const { context, writer, block, committed, expectedRoot } = options;
+  if (journal.prepared === null && committed !== true) return null;
+  for (let index = chunkCount(block.size, block.chunkSize) - 1; index >= 0; index--) if (!writer.has(index)) return null;
+  await context.preparing();
+  const prepared = await writer.prepare(context.signal);
+  const root = prepared.rootDigest.toString('hex');
+  if (journal.prepared !== null && root !== journal.prepared) return null;
+  if (expectedRoot !== null && !prepared.rootDigest.equals(expectedRoot)) return null;
+  return { prepared, progress: wholly(block.size, journal.bytes_sent + writer.bytesSent) };
+}
+
+async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source>, journal: JournalState): Promise<Outcome> {
+  const { context, writer } = options;
+  const meter = new ProgressMeter(journal.bytes_sent);
+  const save = (counters: Pick<TransferCounters, 'bytesSent'>, more: Partial<JournalState> = {}) =>
+    context.checkpoint({
+      ...journal,
+      prepared: null,
+      ...options.state?.(),
+      bytes_sent: journal.bytes_sent + counters.bytesSent,
+      ...more,
+    });
+  const source = await options.openSource();
+  try {
+    // Before the first byte: what a later run must know to go on with what this one leaves.
+    if (options.state !== undefined) await save({ bytesSent: writer.bytesSent });
+    const { counters, ...prepared } = await transfer({
+      source,
+      writer,
+      signal: context.signal,
+      window: JOB_WINDOW,
+      bandwidth: bandwidthOf(context.params),
+      onProgress: (now) => context.progress(meter.read(now)),
+      onCheckpoint: (now) => save(now),
+      onPreparing: () => context.preparing(),
+    });
+    context.progress(meter.read(counters));
+    if (options.expectedRoot !== null && !options.expectedRoot.equals(prepared.rootDigest)) {
+      await writer.abort(context.signal);
+      throw new PermanentError(
+        'digest_mismatch',
+        `The copy of ${options.block.id} came out with digest ${prepared.rootDigest.toString('hex')} instead of ${options.expectedRoot.toString('hex')}; it was dropped. Verify the source replica.`,
+      );
+    }
+    await options.lastChecks?.(source);
+    await save(counters, { prepared: prepared.rootDigest.toString('hex') });
+    return { prepared, progress: meter.read(counters) };
+  } finally {
+    await source.close();
+  }
+}
+
+function wholly(size: number, sent: number): Progress {
+  return { bytes_total: size, bytes_done: size, bytes_sent: sent, bytes_skipped: size, rate: 0, eta_ms: 0 };
+}
+
+/** `bandwidth`, bytes a second, may stand in the parameters of any kind. */
+export function bandwidthOf(params: object): number | null {
+  const { bandwidth } = params as { bandwidth?: unknown };
+  return typeof bandwidth === 'number' && bandwidth > 0 ? bandwidth : null;
+}
