@@ -1,6 +1,5 @@
 /** open-node: wiring only. */
 import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { type Agent, createAgent } from '@openservice/agent';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { toFailure } from '@openservice/domain';
@@ -43,7 +42,7 @@ async function main(config: NodeConfig): Promise<void> {
           pools = new Pools({ nc, nodeId, environment: { workers }, log });
           agent = createAgent({
             nodeId,
-            name: hostname(),
+            name: nodeId,
             version,
             dataDir: config.dataDir,
             nats: nc,

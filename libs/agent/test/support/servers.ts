@@ -24,6 +24,48 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+export class RedisServer {
+  readonly port: number;
+  #child: ChildProcess | undefined;
+
+  private constructor(port: number) {
+    this.port = port;
+  }
+
+  static async start(): Promise<RedisServer> {
+    const server = new RedisServer(await freePort());
+    await server.up();
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** Comes up empty. */
+  async up(): Promise<void> {
+    const binary = process.env.OPENSERVICE_TEST_REDIS_SERVER ?? 'redis-server';
+    const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+    const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#child = child;
+    await new Promise<void>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('exit', () => reject(new Error('redis-server ended')));
+      child.stdout?.on('data', (bytes: Buffer) => bytes.includes('Ready to accept connections') && resolve());
+    });
+  }
+
+  async down(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child === undefined || child.exitCode !== null) return;
+    child.removeAllListeners('exit');
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  }
+}
+
 export class NatsServer {
   readonly port: number;
   readonly #dir: string;

@@ -47,17 +47,19 @@ export async function startToyNode(options: {
     log,
     signal: AbortSignal.timeout(20_000),
   });
-  const agent = createAgent({
-    nodeId,
-    name: nodeId,
-    version: '0.0.1',
-    dataDir: options.dataDir,
-    nats: nc,
-    redisUrl: options.redisUrl,
-    handlers: toyHandlers(options.toy),
-    describe: () => ({ import_roots: [], pool_endpoint: null, nbd_endpoint: null }),
-    log,
-  });
+  const agent = await makeAgent(nc, () =>
+    createAgent({
+      nodeId,
+      name: nodeId,
+      version: '0.0.1',
+      dataDir: options.dataDir,
+      nats: nc,
+      redisUrl: options.redisUrl,
+      handlers: toyHandlers(options.toy),
+      describe: () => ({ import_roots: [], pool_endpoint: null, nbd_endpoint: null }),
+      log,
+    }),
+  );
   const endpoints = {
     have: async ({ events }: { events: { job_id: string; attempt: number; seq: number }[] }) => {
       agent.have(events);
@@ -71,6 +73,16 @@ export async function startToyNode(options: {
     await closeNats(nc);
   };
   return { agent, nc, stop };
+}
+
+/** A connection without an agent must not outlive the failure. */
+async function makeAgent(nc: NatsConnection, make: () => Agent): Promise<Agent> {
+  try {
+    return make();
+  } catch (error) {
+    await nc.close();
+    throw error;
+  }
 }
 
 export async function tempDir(): Promise<{ path: string; remove: () => Promise<void> }> {
