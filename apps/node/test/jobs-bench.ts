@@ -1,0 +1,157 @@
+/** Two real local pools in a temp dir, an image to import, and job contexts made by hand. */
+import { mkdir, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { JobContext } from '@openservice/agent';
+import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
+import { newId, TransientError } from '@openservice/domain';
+import { openPool, type Pool } from '@openservice/pools';
+import type { JobResult, Progress } from '@openservice/protocol';
+import { ImportRoots } from '../src/import-roots.ts';
+import { makeHandlers } from '../src/jobs/all.ts';
+
+export const CHUNK = 64 * 1024;
+export const SIZE = 50 * CHUNK + 77;
+const never = new AbortController().signal;
+
+/** What a run leaves for the next one of the same job, and what it was seen to do. */
+export interface HandContext<P> extends JobContext<P> {
+  saved: unknown;
+  steps: string[];
+  last: Progress | null;
+}
+
+export interface Crash {
+  /** Throws there, as a process that dies would leave things. */
+  at?: 'requestCommit' | 'assertLease' | 'preparing' | 'checkpoint';
+  signal?: AbortSignal;
+  onProgress?: () => void;
+}
+
+export function contextOf<P>(params: P, before: HandContext<unknown> | null = null, how: Crash = {}): HandContext<P> {
+  const die = (step: string) => {
+    context.steps.push(step);
+    if (how.at === step) throw new TransientError('died', `The node died at ${step}.`);
+  };
+  const context: HandContext<P> = {
+    jobId: before?.jobId ?? newId('job'),
+    attempt: 1,
+    fence: before?.fence ?? nextFence++,
+    params,
+    signal: how.signal ?? never,
+    lastCheckpoint: before?.saved ?? null,
+    saved: before?.saved ?? null,
+    steps: [],
+    last: null,
+    async checkpoint(state) {
+      die('checkpoint');
+      context.saved = JSON.parse(JSON.stringify(state));
+    },
+    progress(progress) {
+      context.last = progress;
+      how.onProgress?.();
+    },
+    preparing: async () => die('preparing'),
+    requestCommit: async (_result: JobResult) => die('requestCommit'),
+    assertLease: () => die('assertLease'),
+    log: () => {},
+  };
+  return context;
+}
+let nextFence = 1;
+
+export class Bench {
+  readonly a = newId('pool');
+  readonly b = newId('pool');
+  readonly pools = new Map<string, Pool>();
+  readonly dir: string;
+  readonly image: string;
+  readonly workers: ChunkWorkers;
+  readonly handlers: ReturnType<typeof makeHandlers>;
+
+  constructor(dir: string) {
+    this.dir = dir;
+    this.image = join(dir, 'disk.img');
+    this.workers = createChunkWorkers({ threads: 1 });
+    this.handlers = makeHandlers({
+      pools: {
+        get: async (id) => {
+          const pool = this.pools.get(id);
+          if (pool === undefined) throw new TransientError('unreachable', `Pool ${id} is away.`);
+          return pool;
+        },
+      },
+      importRoots: new ImportRoots([dir]),
+      workers: this.workers,
+    });
+  }
+
+  static async make(): Promise<Bench> {
+    const bench = new Bench(await mkdtemp(join(tmpdir(), 'jobs-')));
+    for (const id of [bench.a, bench.b]) {
+      const path = join(bench.dir, id);
+      await mkdir(path);
+      const pool = openPool({ id, type: 'local', node_id: 'node-1', path }, { workers: bench.workers });
+      await pool.probe({ create: true }, never);
+      bench.pools.set(id, pool);
+    }
+    const handle = await open(bench.image, 'w');
+    await handle.truncate(SIZE);
+    await handle.write(Buffer.alloc(20 * CHUNK, 'some data'), 0, 20 * CHUNK, 5 * CHUNK);
+    await handle.write(Buffer.from('the end'), 0, 7, SIZE - 7);
+    await handle.close();
+    return bench;
+  }
+
+  importParams(id: string) {
+    return {
+      block_id: id,
+      size: SIZE,
+      chunk_size: CHUNK,
+      pool_id: this.a,
+      source: { type: 'file' as const, node_id: 'node-1', path: this.image },
+    };
+  }
+
+  /** A block in pool `a`. */
+  async imported() {
+    const id = newId('block');
+    const result = await this.handlers.import.run(contextOf(this.importParams(id)));
+    return { id, size: SIZE, chunk_size: CHUNK, root_digest: result.root_digest ?? '' };
+  }
+
+  async has(poolId: string, blockId: string): Promise<boolean> {
+    return (await this.pools.get(poolId)?.stat(blockId, never)) != null;
+  }
+
+  /** Flips a bit in the largest file below pool `poolId`, in the middle of its data. */
+  async flipBit(poolId: string): Promise<void> {
+    const root = join(this.dir, poolId);
+    let largest = { path: '', size: -1 };
+    for (const name of await readdir(root, { recursive: true })) {
+      const info = await stat(join(root, name));
+      if (info.isFile() && info.size > largest.size) largest = { path: join(root, name), size: info.size };
+    }
+    const handle = await open(largest.path, 'r+');
+    const byte = Buffer.alloc(1);
+    await handle.read(byte, 0, 1, 7 * CHUNK + 9);
+    byte[0] = (byte[0] ?? 0) ^ 4;
+    await handle.write(byte, 0, 1, 7 * CHUNK + 9);
+    await handle.close();
+  }
+
+  async close(): Promise<void> {
+    for (const pool of this.pools.values()) await pool.close();
+    await this.workers.close();
+    await rm(this.dir, { recursive: true });
+  }
+}
+
+export async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
+  return promise.then(
+    () => {
+      throw new Error('it did not fail');
+    },
+    (error: Error) => error,
+  );
+}
