@@ -41,7 +41,6 @@ export async function startMysql(options: StartOptions): Promise<Server<{ url: s
           data: join(options.dir, 'mysql-compose'),
           mount: '/var/lib/mysql',
           environment: {
-            MYSQL_ROOT_PASSWORD: password,
             MYSQL_USER: 'openservice',
             MYSQL_PASSWORD: password,
             MYSQL_DATABASE: 'openservice',

@@ -1,0 +1,17 @@
+# One image for both programs: `apps/center/src/main.ts` (the default) and `apps/node/src/main.ts`.
+FROM node:24-slim
+ENV NODE_ENV=production UV_THREADPOOL_SIZE=8
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+COPY apps ./apps
+COPY libs ./libs
+COPY migrations ./migrations
+RUN npm ci --omit=dev --no-audit --no-fund \
+  && npm cache clean --force \
+  && mkdir -p /data/import && chown -R node:node /data
+USER node
+VOLUME /data
+ENV OPENSERVICE_DATA_DIR=/data OPENSERVICE_IMPORT_ROOTS=/data/import OPENSERVICE_HTTP_HOST=0.0.0.0 OPENSERVICE_HTTP_PORT=8080
+EXPOSE 8080
+# exec form and no shell: SIGTERM reaches the program itself, and it stops cleanly.
+CMD ["node", "apps/center/src/main.ts"]

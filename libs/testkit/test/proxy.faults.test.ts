@@ -1,0 +1,37 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { expect } from 'chai';
+import { freshPrefix, startProxy, waitFor } from '../src/index.ts';
+
+describe('the TCP proxy of the tests', () => {
+  it('carries and counts bytes both ways, refuses while told to, and carries again', async () => {
+    const echo = createServer((socket) => socket.on('error', () => socket.destroy()).pipe(socket));
+    echo.listen(0, '127.0.0.1');
+    await once(echo, 'listening');
+    const address = echo.address();
+    const proxy = await startProxy({ port: typeof address === 'object' ? (address?.port ?? 0) : 0 });
+    const talk = async () => {
+      const socket = connect(proxy.port, '127.0.0.1');
+      socket.write('hello');
+      const [answer] = (await once(socket, 'data')) as [Buffer];
+      return { socket, answer: answer.toString() };
+    };
+    const first = await talk();
+    expect(first.answer).equal('hello');
+    expect(proxy.bytes).deep.equal({ toTarget: 5, toClient: 5 });
+    const reset = once(first.socket, 'error');
+    proxy.refuse();
+    await reset;
+    const refused = connect(proxy.port, '127.0.0.1');
+    await once(refused, 'close');
+    proxy.allow();
+    expect((await talk()).answer).equal('hello');
+    await proxy.close();
+    echo.close();
+  });
+
+  it('says what it waited for', async () => {
+    const error = await waitFor(freshPrefix('a-thing'), () => false, 30).catch((reason: Error) => reason.message);
+    expect(error).match(/Waited 30 ms for: a-thing-[0-9a-f]{12}/);
+  });
+});
