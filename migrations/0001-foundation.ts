@@ -1,6 +1,6 @@
 /**
  * The first schema. MySQL 8.4 and MariaDB ≥ 10.6 alike: no UUID type, no RETURNING. DDL commits by itself, so later
- * migrations expand first and contract in a release after.
+ * migrations expand first and contract in a release after; one that was cut off half-way begins again, hence IF NOT EXISTS.
  *
  * Times are DATETIME(3) in UTC. Sizes are bytes in BIGINT.
  */
@@ -9,7 +9,7 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 const TABLE = 'ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin';
 
 const TABLES = [
-  `CREATE TABLE tokens (
+  `CREATE TABLE IF NOT EXISTS tokens (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
     name VARCHAR(128) NOT NULL,
     role ENUM('viewer','operator','admin') NOT NULL,
@@ -17,7 +17,7 @@ const TABLES = [
     created_at DATETIME(3) NOT NULL,
     UNIQUE KEY tokens_hash (token_hash)
   )`,
-  `CREATE TABLE nodes (
+  `CREATE TABLE IF NOT EXISTS nodes (
     id VARCHAR(64) NOT NULL PRIMARY KEY,
     name VARCHAR(128) NOT NULL,
     state ENUM('online','suspect','offline','draining','drained') NOT NULL,
@@ -31,7 +31,7 @@ const TABLES = [
     last_seen_at DATETIME(3) NOT NULL,
     created_at DATETIME(3) NOT NULL
   )`,
-  `CREATE TABLE pools (
+  `CREATE TABLE IF NOT EXISTS pools (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
     name VARCHAR(128) NOT NULL,
     type ENUM('local','remote','s3','dedup') NOT NULL,
@@ -56,7 +56,7 @@ const TABLES = [
     created_at DATETIME(3) NOT NULL,
     UNIQUE KEY pools_name (name)
   )`,
-  `CREATE TABLE sets (
+  `CREATE TABLE IF NOT EXISTS sets (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
     name VARCHAR(255) NOT NULL,
     description VARCHAR(1024) NOT NULL,
@@ -65,7 +65,7 @@ const TABLES = [
     created_at DATETIME(3) NOT NULL,
     KEY sets_name (name, id)
   )`,
-  `CREATE TABLE blocks (
+  `CREATE TABLE IF NOT EXISTS blocks (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
     name VARCHAR(255) NOT NULL,
     set_id VARCHAR(40) NULL,
@@ -82,7 +82,7 @@ const TABLES = [
     KEY blocks_state (state, id),
     KEY blocks_name (name, id)
   )`,
-  `CREATE TABLE replicas (
+  `CREATE TABLE IF NOT EXISTS replicas (
     block_id VARCHAR(40) NOT NULL,
     pool_id VARCHAR(40) NOT NULL,
     state ENUM('creating','available','deleting','damaged') NOT NULL,
@@ -93,7 +93,7 @@ const TABLES = [
     PRIMARY KEY (block_id, pool_id),
     KEY replicas_pool (pool_id, block_id)
   )`,
-  `CREATE TABLE jobs (
+  `CREATE TABLE IF NOT EXISTS jobs (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
     kind VARCHAR(32) NOT NULL,
     state VARCHAR(16) NOT NULL,
@@ -131,7 +131,7 @@ const TABLES = [
   )`,
   // The fence of an attempt is this table's key: it only grows, and attempts on one block are made one after the other
   // under the block's claim, so a later attempt always carries a larger fence.
-  `CREATE TABLE job_attempts (
+  `CREATE TABLE IF NOT EXISTS job_attempts (
     fence BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     job_id VARCHAR(40) NOT NULL,
     attempt INT NOT NULL,
@@ -139,7 +139,7 @@ const TABLES = [
     created_at DATETIME(3) NOT NULL,
     UNIQUE KEY job_attempts_job (job_id, attempt)
   )`,
-  `CREATE TABLE job_transitions (
+  `CREATE TABLE IF NOT EXISTS job_transitions (
     id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     job_id VARCHAR(40) NOT NULL,
     attempt INT NOT NULL,
@@ -149,7 +149,7 @@ const TABLES = [
     at DATETIME(3) NOT NULL,
     KEY job_transitions_job (job_id, id)
   )`,
-  `CREATE TABLE claims (
+  `CREATE TABLE IF NOT EXISTS claims (
     resource VARCHAR(160) NOT NULL,
     job_id VARCHAR(40) NOT NULL,
     mode ENUM('shared','exclusive') NOT NULL,
@@ -157,7 +157,7 @@ const TABLES = [
     KEY claims_job (job_id)
   )`,
   // A relay takes rows by (status, next_at, id) with SKIP LOCKED; the key must match that order, or a second relay gets none.
-  `CREATE TABLE outbox (
+  `CREATE TABLE IF NOT EXISTS outbox (
     id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     node_id VARCHAR(64) NOT NULL,
     type VARCHAR(16) NOT NULL,
@@ -172,7 +172,7 @@ const TABLES = [
     KEY outbox_due (status, next_at, id),
     KEY outbox_job (job_id, attempt)
   )`,
-  `CREATE TABLE inbox (
+  `CREATE TABLE IF NOT EXISTS inbox (
     job_id VARCHAR(40) NOT NULL,
     attempt INT NOT NULL,
     seq INT NOT NULL,
@@ -182,14 +182,14 @@ const TABLES = [
     PRIMARY KEY (job_id, attempt, seq),
     KEY inbox_at (at)
   )`,
-  `CREATE TABLE dead_letters (
+  `CREATE TABLE IF NOT EXISTS dead_letters (
     id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     subject VARCHAR(255) NOT NULL,
     reason VARCHAR(2000) NOT NULL,
     body MEDIUMTEXT NOT NULL,
     at DATETIME(3) NOT NULL
   )`,
-  `CREATE TABLE idempotency_keys (
+  `CREATE TABLE IF NOT EXISTS idempotency_keys (
     token_id VARCHAR(40) NOT NULL,
     idempotency_key VARCHAR(255) NOT NULL,
     request_hash CHAR(64) NOT NULL,
@@ -200,7 +200,7 @@ const TABLES = [
     PRIMARY KEY (token_id, idempotency_key),
     KEY idempotency_created (created_at)
   )`,
-  `CREATE TABLE audit (
+  `CREATE TABLE IF NOT EXISTS audit (
     id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     at DATETIME(3) NOT NULL,
     token_id VARCHAR(40) NULL,
@@ -218,6 +218,7 @@ export class Foundation1763800000001 implements MigrationInterface {
   }
 
   async down(runner: QueryRunner): Promise<void> {
-    for (const table of [...TABLES].reverse()) await runner.query(`DROP TABLE ${/CREATE TABLE (\w+)/.exec(table)?.[1]}`);
+    for (const table of [...TABLES].reverse())
+      await runner.query(`DROP TABLE ${/CREATE TABLE IF NOT EXISTS (\w+)/.exec(table)?.[1]}`);
   }
 }

@@ -5,7 +5,7 @@ import { MIGRATIONS } from '@openservice/migrations';
 import { DataSource, type EntityManager } from 'typeorm';
 import { SCHEMAS } from './schema/all.ts';
 
-const MIGRATION_LOCK = 'openservice.migrations';
+const MIGRATION_LOCK = "CONCAT('migrate.', LEFT(DATABASE(), 50))";
 const MIGRATION_LOCK_SECONDS = 120;
 
 export type { DataSource, EntityManager };
@@ -38,7 +38,8 @@ export async function openDatabase(url: string, options: { connections?: number 
 export async function migrate(database: DataSource): Promise<void> {
   const runner = database.createQueryRunner();
   try {
-    const [row] = (await runner.query('SELECT GET_LOCK(?, ?) AS taken', [MIGRATION_LOCK, MIGRATION_LOCK_SECONDS])) as [
+    // The server's locks are not the database's: two databases on one server must not wait for each other.
+    const [row] = (await runner.query(`SELECT GET_LOCK(${MIGRATION_LOCK}, ?) AS taken`, [MIGRATION_LOCK_SECONDS])) as [
       { taken: number | string | null },
     ];
     if (Number(row.taken) !== 1) {
@@ -47,8 +48,11 @@ export async function migrate(database: DataSource): Promise<void> {
         `Another center has been migrating the database for ${MIGRATION_LOCK_SECONDS} s; it will be tried again.`,
       );
     }
-    await database.runMigrations({ transaction: 'none' });
-    await runner.query('SELECT RELEASE_LOCK(?)', [MIGRATION_LOCK]);
+    try {
+      await database.runMigrations({ transaction: 'none' });
+    } finally {
+      await runner.query(`SELECT RELEASE_LOCK(${MIGRATION_LOCK})`);
+    }
   } finally {
     await runner.release();
   }

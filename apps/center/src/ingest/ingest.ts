@@ -17,7 +17,7 @@ import { failpoint, type Part, sleep, tellNode } from '@openservice/runtime';
 import { inTransaction, isDatabaseAway } from '@openservice/store';
 import type { ConsumerMessages, JsMsg } from 'nats';
 import type { Plane } from '../plane.ts';
-import { ensureStreams } from '../relay/streams.ts';
+import { ensureAll } from '../relay/streams.ts';
 import { applyEvent } from './apply-event.ts';
 import { bury } from './dead-letters.ts';
 
@@ -63,7 +63,7 @@ export class Ingest implements Part {
         if (signal.aborted) break;
         this.#plane.log.warn({ why: String(error) }, 'Events cannot be pulled just now; trying on.');
         await sleep(AGAIN_MS, signal).catch(() => undefined);
-        await ensureStreams(this.#plane.nc).catch(() => undefined);
+        await ensureAll(this.#plane.nc, this.#plane.database).catch(() => undefined);
       }
     }
     await Promise.all(this.#jobs.values());
@@ -84,13 +84,21 @@ export class Ingest implements Part {
   async #pullOnce(): Promise<void> {
     const consumer = await this.#plane.nc.jetstream().consumers.get(EVT_STREAM, EVT_DURABLE);
     if (this.#stopping.signal.aborted) return;
-    this.#pull = await consumer.fetch({ max_messages: BATCH, expires: PULL_MS });
+    const startedAt = performance.now();
+    let count = 0;
+    // A heartbeat of the server shows within seconds that the consumer or the connection went away.
+    this.#pull = await consumer.fetch({ max_messages: BATCH, expires: PULL_MS, idle_heartbeat: PULL_MS / 4 });
     try {
-      for await (const message of this.#pull) this.#enqueue(message);
+      for await (const message of this.#pull) {
+        count++;
+        this.#enqueue(message);
+      }
     } finally {
       this.#pull = null;
       await Promise.all(this.#jobs.values());
     }
+    const refused = count === 0 && performance.now() - startedAt < PULL_MS / 2;
+    if (refused && !this.#stopping.signal.aborted) throw new Error('The server ended the pull early.');
   }
 
   #enqueue(message: JsMsg): void {

@@ -7,7 +7,8 @@ import { failpoint, type Part, sleep } from '@openservice/runtime';
 import { isDatabaseAway } from '@openservice/store';
 import type { Plane } from '../plane.ts';
 import { envelopeOf, giveBack, type LeasedCommand, leaseDue, markSent } from './lease.ts';
-import { ensureStreams } from './streams.ts';
+import { Link } from './link.ts';
+import { ensureAll } from './streams.ts';
 
 /** How long a row of another center, or one that comes due, may lie unseen, ms. */
 const LOOK_MS = 500;
@@ -20,10 +21,12 @@ export class Relay implements Part {
   readonly #stopping = new AbortController();
   #wake: AbortController = new AbortController();
   #poked = false;
+  readonly #link: Link;
   #work: Promise<void> = Promise.resolve();
 
   constructor(plane: Plane) {
     this.#plane = plane;
+    this.#link = new Link(plane.nc, () => this.#onReconnect());
   }
 
   async start(): Promise<void> {
@@ -64,26 +67,27 @@ export class Relay implements Part {
     await sleep(ms, this.#wake.signal).catch(() => undefined);
   }
 
+  #onReconnect(): void {
+    const { nc, database, log } = this.#plane;
+    ensureAll(nc, database)
+      .catch((error: unknown) => log.warn({ err: error }, 'JetStream is not ready after the reconnect; it is tried again.'))
+      .finally(() => this.poke());
+  }
+
   /** Sends all that is due. False when NATS took none of a batch: time to wait. */
   async #pass(): Promise<boolean> {
     for (;;) {
-      if (this.#stopping.signal.aborted || !this.#isConnected()) return false;
+      if (this.#stopping.signal.aborted || !this.#link.isUp) return false;
       const commands = await leaseDue(this.#plane.database);
       if (commands.length === 0) return true;
       const sent = await Promise.all(commands.map((command) => this.#send(command)));
       if (!sent.includes(true)) {
-        await ensureStreams(this.#plane.nc).catch((error: unknown) => {
+        await ensureAll(this.#plane.nc, this.#plane.database).catch((error: unknown) => {
           this.#plane.log.warn({ err: error }, 'JetStream does not answer; commands wait in the outbox.');
         });
         return false;
       }
     }
-  }
-
-  #isConnected(): boolean {
-    const { nc } = this.#plane;
-    // A disconnected client would buffer what it publishes and send it at some later time; the outbox is the better place.
-    return !nc.isClosed() && !nc.isDraining() && nc.getServer() !== '' && nc.info !== undefined;
   }
 
   async #send(command: LeasedCommand): Promise<boolean> {

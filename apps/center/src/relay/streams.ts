@@ -3,6 +3,7 @@
  * publish or a pull finds it gone. Nothing depends on them to remember: MySQL and the nodes' journals do.
  */
 import { CMD_STREAM, CMD_SUBJECTS, cmdDurable, cmdFilter, EVT_DURABLE, EVT_STREAM, EVT_SUBJECTS } from '@openservice/protocol';
+import type { DataSource } from '@openservice/store';
 import {
   AckPolicy,
   type ConsumerConfig,
@@ -58,6 +59,13 @@ export async function ensureStreams(nc: NatsConnection): Promise<void> {
     }
   }
   await ensureConsumer(jsm, EVT_STREAM, { durable_name: EVT_DURABLE });
+}
+
+/** Streams and the durables of every node: after JetStream lost what it had. */
+export async function ensureAll(nc: NatsConnection, database: DataSource): Promise<void> {
+  await ensureStreams(nc);
+  const nodes = await database.query<{ id: string }[]>('SELECT id FROM nodes');
+  for (const { id } of nodes) await ensureNodeConsumer(nc, id);
 }
 
 /** The durable that node `nodeId` pulls its commands from, and all that it stands on. */

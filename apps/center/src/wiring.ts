@@ -1,0 +1,150 @@
+/**
+ * Puts the center together. HTTP is up first and answers 503 for what is away; the rest follows as MySQL and NATS appear, in
+ * whatever order, and lives through their losses.
+ */
+
+import { TransientError } from '@openservice/domain';
+import { Backoff, callNode, closeNats, connectNats, type Logger, type Part } from '@openservice/runtime';
+import { createDatabase, type DataSource, migrate } from '@openservice/store';
+import type { NatsConnection } from 'nats';
+import type { CenterConfig } from './config.ts';
+import type { NodeCalls } from './http/deps.ts';
+import { Ingest } from './ingest/ingest.ts';
+import { ProgressSink } from './ingest/progress.ts';
+import { Readiness } from './readiness.ts';
+import { Reconcile } from './reconcile/reconcile.ts';
+import { Link } from './relay/link.ts';
+import { Relay } from './relay/relay.ts';
+import { ensureAll } from './relay/streams.ts';
+import { centerService } from './rpc/serve.ts';
+import type { Secrets } from './secrets.ts';
+
+export interface Center {
+  readonly database: DataSource;
+  readonly relay: { poke(): void };
+  readonly nodes: NodeCalls;
+  readonly readiness: Readiness;
+  /** In the order of their start; HTTP is to come before them. */
+  readonly parts: Part[];
+}
+
+export interface CenterOptions {
+  config: Pick<CenterConfig, 'OPENSERVICE_MYSQL_URL' | 'OPENSERVICE_REDIS_URL' | 'OPENSERVICE_NATS_URL'>;
+  secrets: Secrets;
+  version: string;
+  log: Logger;
+  /** After the migrations and before the first job: e.g. the first token. May be repeated. */
+  onDatabase?: (database: DataSource) => Promise<void>;
+}
+
+export function wireCenter({ config, secrets, version, log, onDatabase }: CenterOptions): Center {
+  const database = createDatabase(config.OPENSERVICE_MYSQL_URL);
+  let nc: NatsConnection | null = null;
+  let link: Link | null = null;
+  let relay: Relay | null = null;
+  const poke = (): void => relay?.poke();
+  const readiness = new Readiness(database, config.OPENSERVICE_REDIS_URL, () => link?.isUp ?? false);
+
+  const openDatabase = async (signal: AbortSignal): Promise<void> => {
+    await untilDone('MySQL', signal, log, async () => {
+      if (!database.isInitialized) await database.initialize();
+      await migrate(database);
+      await onDatabase?.(database);
+    });
+    readiness.databaseOpened();
+    log.info('The database is there and its schema is up to date.');
+  };
+
+  const openNats = async (signal: AbortSignal): Promise<NatsConnection> => {
+    nc = await connectNats({ url: config.OPENSERVICE_NATS_URL, name: 'openservice-center', log, signal });
+    link = new Link(nc, () => log.debug('NATS is back.'));
+    return nc;
+  };
+
+  const controlPlane: Part = {
+    name: 'control-plane',
+    async start(signal) {
+      // Not awaited: the process is up, and ready when this is done.
+      this.stop = startInBackground(signal, log, async (inner) => {
+        const [connection] = await Promise.all([openNats(inner), openDatabase(inner)]);
+        const plane = { database, nc: connection, log };
+        await untilDone('JetStream', inner, log, () => ensureAll(connection, database));
+        relay = new Relay(plane);
+        return [
+          relay,
+          new Ingest(plane, poke),
+          new ProgressSink(plane),
+          centerService(plane, { secrets, version, poke }),
+          new Reconcile(plane, poke),
+        ];
+      });
+    },
+    stop: async () => undefined,
+  };
+
+  const connections: Part = {
+    name: 'connections',
+    start: async () => undefined,
+    async stop() {
+      if (nc !== null) await closeNats(nc);
+      if (database.isInitialized) await database.destroy();
+    },
+  };
+
+  return {
+    database,
+    relay: { poke },
+    nodes: {
+      call: async (nodeId, method, request, options) => {
+        if (nc === null || link?.isUp !== true) {
+          throw new TransientError('node_unavailable', `Node ${nodeId} cannot be asked: NATS is away.`);
+        }
+        return callNode(nc, nodeId, method, request as never, options);
+      },
+    },
+    readiness,
+    parts: [connections, readiness, controlPlane],
+  };
+}
+
+/** Starts what `open` makes once it can; the answer stops it again, at whatever point it is. */
+function startInBackground(outer: AbortSignal, log: Logger, open: (signal: AbortSignal) => Promise<Part[]>): () => Promise<void> {
+  const own = new AbortController();
+  const signal = AbortSignal.any([outer, own.signal]);
+  const started: Part[] = [];
+  const work = (async () => {
+    for (const part of await open(signal)) {
+      signal.throwIfAborted();
+      started.push(part);
+      await part.start(signal);
+    }
+    log.info('The center is ready.');
+  })().catch((error: unknown) => {
+    if (signal.aborted) return;
+    // Nothing here is expected to fail for good; to be started again is the safe answer.
+    queueMicrotask(() => {
+      throw error;
+    });
+  });
+  return async () => {
+    own.abort(new Error('The center stops.'));
+    await work;
+    for (const part of started.splice(0).reverse()) await part.stop();
+  };
+}
+
+async function untilDone(what: string, signal: AbortSignal, log: Logger, work: () => Promise<void>): Promise<void> {
+  const backoff = new Backoff({ minMs: 100, maxMs: 2_000 });
+  for (let tries = 1; ; tries++) {
+    signal.throwIfAborted();
+    try {
+      await work();
+      return;
+    } catch (error) {
+      signal.throwIfAborted();
+      const why = error instanceof Error ? error.message : String(error);
+      if (tries === 1 || tries % 20 === 0) log.warn({ what, tries, why }, `${what} is not usable yet; trying on.`);
+      await backoff.wait(signal);
+    }
+  }
+}
