@@ -3,11 +3,13 @@ import { PermanentError, type PoolSpec, type PoolType } from '@openservice/domai
 import type { PoolEnvironment } from './environment.ts';
 import { openLocalPool } from './local/driver.ts';
 import type { Pool } from './pool.ts';
+import { openS3Pool } from './s3/driver.ts';
 
 type Drivers = { readonly [T in PoolSpec['type']]?: (spec: Extract<PoolSpec, { type: T }>, env: PoolEnvironment) => Pool };
 
 const DRIVERS: Drivers = {
   local: openLocalPool,
+  s3: openS3Pool,
 };
 
 /** The pool that `spec` names; nothing is touched before its first call. PermanentError `pool_type_unsupported`. */

@@ -8,6 +8,8 @@ export { checkKey, checkPrefix, totalBytes } from './keys.ts';
 export { Ledger, type LedgerEntry, type LedgerHead } from './ledger.ts';
 export * from './manifest.ts';
 export { createMemoryBackend, type MemoryBackendOptions } from './memory/backend.ts';
+export { createPacksPool, type PacksPoolOptions } from './packs/packs-pool.ts';
 export type * from './pool.ts';
 export { createRawPool, type RawPoolOptions } from './raw/pool.ts';
 export { type RetryOptions, withRetry } from './retry/backend.ts';
+export { createS3Backend } from './s3/s3-backend.ts';

@@ -98,6 +98,7 @@ export class PacksWriter implements BlockWriter {
   async prepare(signal: AbortSignal): Promise<Prepared> {
     throwIfCancelled(signal);
     if (this.#prepared !== null) return this.#prepared;
+    await this.#parts.ends.check(signal);
     await orAborted(this.#flush(), signal);
     const gap = this.#state.durable.firstClear(0, this.#state.chunks);
     if (gap !== null) {

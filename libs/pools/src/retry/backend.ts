@@ -17,7 +17,10 @@ export function withRetry(backend: Backend, options: RetryOptions): Backend {
   const again = <T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> => retry(call, options, signal);
   return {
     name: backend.name,
-    fencing: backend.fencing,
+    // Asked each time: S3 proves it with the first conditional write.
+    get fencing() {
+      return backend.fencing;
+    },
     get bytesSent() {
       return backend.bytesSent;
     },
