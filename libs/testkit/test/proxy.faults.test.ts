@@ -12,6 +12,8 @@ describe('the TCP proxy of the tests', () => {
     const proxy = await startProxy({ port: typeof address === 'object' ? (address?.port ?? 0) : 0 });
     const talk = async () => {
       const socket = connect(proxy.port, '127.0.0.1');
+      // The reset at the end of the test is expected.
+      socket.on('error', () => undefined);
       socket.write('hello');
       const [answer] = (await once(socket, 'data')) as [Buffer];
       return { socket, answer: answer.toString() };
@@ -23,7 +25,7 @@ describe('the TCP proxy of the tests', () => {
     proxy.refuse();
     await reset;
     const refused = connect(proxy.port, '127.0.0.1');
-    await once(refused, 'close');
+    await new Promise((resolve) => refused.on('error', () => undefined).once('close', resolve));
     proxy.allow();
     expect((await talk()).answer).equal('hello');
     await proxy.close();
