@@ -4,7 +4,7 @@
  */
 import { CancelledError, FencedError, JOB_KINDS, PermanentError } from '@openservice/domain';
 import type { Command, Verdict } from '@openservice/protocol';
-import { type Logger, onReconnect } from '@openservice/runtime';
+import type { Logger } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import { Commands } from './commands.ts';
 import { type AttemptKey, Journal } from './journal/journal.ts';
@@ -109,7 +109,6 @@ class NodeAgent implements Agent {
     this.#queues.start();
     this.#presence.start();
     this.#commands.start();
-    onReconnect(this.#options.nats, () => this.#outbox.resend());
     this.#outbox.kick();
   }
 

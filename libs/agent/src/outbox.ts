@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { encodeJson, evtSubject, PROTOCOL_VERSION } from '@openservice/protocol';
-import { childTraceparent, type Logger } from '@openservice/runtime';
+import { childTraceparent, type Logger, onConnectionChange } from '@openservice/runtime';
 import { headers, type NatsConnection } from 'nats';
 import type { AttemptKey, Journal, OutboxRow } from './journal/journal.ts';
 
@@ -33,9 +33,19 @@ export class Outbox {
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
   #kicked = false;
+  #connected = true;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
+    onConnectionChange(options.nc, (connected) => {
+      this.#connected = connected;
+      if (connected) this.resend();
+    });
+  }
+
+  /** False while NATS is away: what is published then would only pile up in the client's memory. */
+  get connected(): boolean {
+    return this.#connected;
   }
 
   /** Call after each change of the journal: sends soon what has not been sent. */
@@ -48,7 +58,7 @@ export class Outbox {
     });
   }
 
-  /** Sends all at once again: after a reconnect, or when a center lacks some. */
+  /** Sends again at once: all after a reconnect, those of `key` when a center lacks some. */
   resend(key?: AttemptKey): void {
     for (const [name, sent] of this.#sent)
       if (key === undefined || name.startsWith(`${key.jobId}/${key.attempt}/`)) sent.dueAt = 0;
@@ -66,7 +76,7 @@ export class Outbox {
   }
 
   #pump(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || !this.#connected) return;
     clearTimeout(this.#timer);
     let soonest = LONGEST_WAIT_MS;
     try {

@@ -75,7 +75,9 @@ export class Presence {
     let lastSync = 0;
     while (!signal.aborted) {
       try {
-        if (this.#demandJournal()) {
+        if (!this.#journalTakesWrites()) {
+          await sleep(this.#heartbeatMs, signal);
+        } else {
           if (this.#syncDue || performance.now() - lastSync >= SYNC_EVERY_MS) {
             this.#syncDue = false;
             await this.#sync();
@@ -84,8 +86,8 @@ export class Presence {
             await this.#heartbeat();
           }
           backoff.reset();
+          await this.#rest(this.#heartbeatMs);
         }
-        await this.#rest(this.#heartbeatMs);
       } catch (error) {
         if (signal.aborted) return;
         this.#syncDue = true;
@@ -95,7 +97,7 @@ export class Presence {
     }
   }
 
-  #demandJournal(): boolean {
+  #journalTakesWrites(): boolean {
     const { journal, log } = this.#options;
     try {
       if (!journal.healthy) journal.tryWrite(Date.now());

@@ -1,13 +1,12 @@
 /** Progress of one attempt for people: at most once a second, the newest wins, the last one always. */
-import { encodeJson, type Progress, progSubject } from '@openservice/protocol';
-import type { NatsConnection } from 'nats';
+import type { Progress, ProgressMessage } from '@openservice/protocol';
 import type { Board } from './board.ts';
 import type { AttemptKey } from './journal/journal.ts';
 
 const EVERY_MS = 1000;
 
 export class ProgressTeller {
-  readonly #nc: NatsConnection;
+  readonly #publish: (message: ProgressMessage) => void;
   readonly #nodeId: string;
   readonly #key: AttemptKey;
   readonly #board: Board;
@@ -15,8 +14,8 @@ export class ProgressTeller {
   #toldAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(nc: NatsConnection, nodeId: string, key: AttemptKey, board: Board) {
-    this.#nc = nc;
+  constructor(publish: (message: ProgressMessage) => void, nodeId: string, key: AttemptKey, board: Board) {
+    this.#publish = publish;
     this.#nodeId = nodeId;
     this.#key = key;
     this.#board = board;
@@ -47,8 +46,6 @@ export class ProgressTeller {
     this.#toldAt = performance.now();
     const { jobId, attempt } = this.#key;
     this.#board.percent(progress.bytes_total === 0 ? 100 : Math.floor((100 * progress.bytes_done) / progress.bytes_total));
-    if (this.#nc.isClosed()) return;
-    const message = { v: 1, job_id: jobId, attempt, node: this.#nodeId, ...progress };
-    this.#nc.publish(progSubject(this.#nodeId, jobId), encodeJson(message));
+    this.#publish({ v: 1, job_id: jobId, attempt, node: this.#nodeId, ...progress });
   }
 }

@@ -112,6 +112,8 @@ export class Queues {
   async #process(job: Job<BoardData>): Promise<string> {
     const end = await this.#options.runner.run({ jobId: job.data.job_id, attempt: job.data.attempt }, boardOf(job));
     if (end.outcome === 'failed') throw end.error;
+    // The node stops: the job stays active in Redis, where the next start finds it and takes it back.
+    if (end.outcome === 'stopped') return await new Promise<never>(() => undefined);
     return end.outcome;
   }
 

@@ -5,7 +5,15 @@
  * How a run ends goes to the journal first, with its event; only then does anybody hear of it.
  */
 import { asOpenServiceError, CancelledError, type JobKind, PermanentError, TransientError } from '@openservice/domain';
-import { type JobResult, jobParams, jobResult, type Progress } from '@openservice/protocol';
+import {
+  encodeJson,
+  type JobResult,
+  jobParams,
+  jobResult,
+  type Progress,
+  type ProgressMessage,
+  progSubject,
+} from '@openservice/protocol';
 import { failpoint, type Logger, orAborted } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import { type Board, NO_BOARD } from './board.ts';
@@ -88,8 +96,8 @@ export class Runner {
     if (row === null || row.state === 'finished') return { outcome: 'void' };
     if (this.#stopping) return { outcome: 'stopped' };
     const jobLog = log.child({ job_id: key.jobId, attempt: key.attempt, kind: row.kind });
-    const { nc, nodeId } = this.#options;
-    const progress = new ProgressTeller(nc, nodeId, key, board);
+    const publish = (message: ProgressMessage): void => this.#publish(message);
+    const progress = new ProgressTeller(publish, this.#options.nodeId, key, board);
     const signal = abort.signal;
     if (row.cancel !== null && row.state !== 'committing') abort.abort(new CancelledError());
     try {
@@ -205,6 +213,17 @@ export class Runner {
         { err: error },
         'What the attempt left could not all be removed; the pool drops it when the block is written or swept next.',
       );
+    }
+  }
+
+  /** Best effort: nobody waits for it, and a newer one follows. */
+  #publish(message: ProgressMessage): void {
+    const { nc, outbox, nodeId, log } = this.#options;
+    if (!outbox.connected || nc.isClosed() || nc.isDraining()) return;
+    try {
+      nc.publish(progSubject(nodeId, message.job_id), encodeJson(message));
+    } catch (error) {
+      log.debug({ err: error }, 'Progress could not be sent.');
     }
   }
 

@@ -81,12 +81,22 @@ function logStatus(nc: NatsConnection, log: Logger): void {
   follow().catch((error: unknown) => log.warn({ err: error }, 'The status of NATS can no longer be followed.'));
 }
 
-/** Calls `listener` at each reconnect until the connection is closed. */
-export function onReconnect(nc: NatsConnection, listener: () => void): void {
+/** Calls `listener` with false when the connection is lost and with true when it is back, until it is closed. */
+export function onConnectionChange(nc: NatsConnection, listener: (connected: boolean) => void): void {
   const follow = async (): Promise<void> => {
-    for await (const { type } of nc.status()) if (type === Events.Reconnect) listener();
+    for await (const { type } of nc.status()) {
+      if (type === Events.Disconnect) listener(false);
+      else if (type === Events.Reconnect) listener(true);
+    }
   };
   void follow();
+}
+
+/** Calls `listener` at each reconnect until the connection is closed. */
+export function onReconnect(nc: NatsConnection, listener: () => void): void {
+  onConnectionChange(nc, (connected) => {
+    if (connected) listener();
+  });
 }
 
 /** Sends what is buffered and closes; gives up after `limitMs`. */
