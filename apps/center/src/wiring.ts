@@ -99,7 +99,7 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
         if (nc === null || link?.isUp !== true) {
           throw new TransientError('node_unavailable', `Node ${nodeId} cannot be asked: NATS is away.`);
         }
-        return callNode(nc, nodeId, method, request as never, options);
+        return callNode(nc, nodeId, method, request, options);
       },
     },
     readiness,

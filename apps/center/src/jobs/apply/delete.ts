@@ -44,7 +44,15 @@ export const deleteEffects: KindEffects = {
     const block = await lockBlock(manager, params.block_id);
     if (block === null) return `block ${params.block_id} is gone already.`;
     if (block.state !== 'available' && block.state !== 'error') return `block ${block.id} is ${block.state}.`;
-    await manager.query("UPDATE blocks SET state = 'deleting' WHERE id = ?", [block.id]);
+    const replicas = await replicasOf(manager, block.id);
+    const some = replicas.some((replica) => !params.pool_ids.includes(replica.pool_id) && replica.state === 'available');
+    if (!some) {
+      // What was to be one replica's end must not become the block's, should its other replicas have gone since.
+      if (block.state !== 'error' && block.error_code !== 'delete_failed') return 'delete the block itself instead.';
+      await manager.query("UPDATE blocks SET state = 'deleting', error_code = NULL, error_message = NULL WHERE id = ?", [
+        block.id,
+      ]);
+    }
     if (params.pool_ids.length === 0) return null;
     await manager.query(
       `UPDATE replicas SET state = 'deleting', job_id = ? WHERE block_id = ? AND pool_id IN (${params.pool_ids.map(() => '?').join(', ')})`,

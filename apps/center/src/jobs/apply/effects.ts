@@ -24,12 +24,13 @@ export interface BlockRow {
   size: number;
   set_id: string | null;
   root_digest: string | null;
+  error_code: string | null;
 }
 
 /** The block's row, locked, so that what is counted of it is counted once. */
 export async function lockBlock(manager: EntityManager, blockId: string | null): Promise<BlockRow | null> {
   const [row] = await manager.query<(BlockRow & { size: string | number })[]>(
-    'SELECT id, state, size, set_id, root_digest FROM blocks WHERE id = ? FOR UPDATE',
+    'SELECT id, state, size, set_id, root_digest, error_code FROM blocks WHERE id = ? FOR UPDATE',
     [blockId],
   );
   return row === undefined ? null : { ...row, size: Number(row.size) };
