@@ -44,15 +44,15 @@ function environmentOf(started: Servers): NodeJS.ProcessEnv {
   };
 }
 
-/** Mocha's exit code. Its spec paths replace the default ones, so they are given only when the caller gave none. */
+/** Mocha's exit code. The caller's spec paths stand in the place of all of them. */
 function runMocha(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');
   const reporter = fileURLToPath(new URL('./reporter.cjs', import.meta.url));
-  const specs = args.filter((arg) => /\.test\.ts$/.test(arg));
-  const rest = args.filter((arg) => !specs.includes(arg));
-  const config = specs.length === 0 ? [] : ['--no-config', '--extension', 'ts', '--timeout', '20000', '--slow', '1000'];
+  const asked = args.filter((arg) => /\.test\.ts$/.test(arg));
+  const rest = args.filter((arg) => !asked.includes(arg));
+  const specs = asked.length === 0 ? ['{libs,apps}/*/test/**/*.test.ts'] : asked;
   return new Promise((done, refuse) => {
-    const child = spawn(process.execPath, [mocha, ...config, '--reporter', reporter, ...rest, ...specs], {
+    const child = spawn(process.execPath, [mocha, '--reporter', reporter, ...rest, ...specs], {
       cwd: ROOT,
       stdio: 'inherit',
       env: { ...process.env, ...env, OPENSERVICE_TEST_TALLY: join(dir, 'tally.json') },
