@@ -126,7 +126,12 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
     send,
     async tokenFor(role) {
       const made = `t_${randomBytes(16).toString('hex')}`;
-      await database.query('INSERT INTO tokens VALUES (?, ?, ?, ?, UTC_TIMESTAMP(3))', [newId('req'), role, role, hashToken(made)]);
+      await database.query('INSERT INTO tokens VALUES (?, ?, ?, ?, UTC_TIMESTAMP(3))', [
+        newId('req'),
+        role,
+        role,
+        hashToken(made),
+      ]);
       return made;
     },
     async addNode(id, state = 'online') {

@@ -1,0 +1,37 @@
+/** All that the HTTP side needs from the rest of the center; main.ts puts it together, tests bring stand-ins. */
+import type { NodeMethod } from '@openservice/protocol';
+import type { CallOptions, NodeReply, NodeRequest } from '@openservice/runtime';
+import type { DataSource } from '@openservice/store';
+import type { Caller } from '../services/caller.ts';
+
+export interface Log {
+  info(fields: Record<string, unknown>, message: string): void;
+  warn(fields: Record<string, unknown>, message: string): void;
+  error(fields: Record<string, unknown>, message: string): void;
+}
+
+export interface NodeCalls {
+  /**
+   * The result of `method` on the node. PermanentError with the node's own code when it refuses; TransientError when it
+   * cannot be asked or does not answer within `timeoutMs`.
+   */
+  call<M extends NodeMethod>(nodeId: string, method: M, request: NodeRequest<M>, options: CallOptions): Promise<NodeReply<M>>;
+}
+
+export interface AppDeps {
+  database: DataSource;
+  /** Told after a job's transaction has committed, so that its command leaves at once. */
+  relay: { poke(): void };
+  nodes: NodeCalls;
+  secrets: { seal(text: string): string; open(text: string): string };
+  redisUrl: string;
+  ready(): { mysql: boolean; nats: boolean; redis: boolean };
+  log: Log;
+  dataDir: string;
+  version: string;
+}
+
+/** What a request carries from the middlewares to its handler. */
+export interface AppEnv {
+  Variables: { requestId: string; traceparent: string; caller: Caller };
+}

@@ -1,0 +1,54 @@
+/** Reading blocks. Replicas of a page are loaded at once. */
+import { type Block, BlockSchema, type DataSource, type Replica, ReplicaSchema } from '@openservice/store';
+import type { Answer } from './answers.ts';
+import { findBlock, replicasOf } from './lookups.ts';
+import { containing, type PageRequest, page } from './paging.ts';
+import { blockView } from './views.ts';
+
+export interface BlockFilters {
+  filter?: string | undefined;
+  set_id?: string | undefined;
+  pool_id?: string | undefined;
+  state?: Block['state'] | undefined;
+}
+
+export async function listBlocks(database: DataSource, request: PageRequest & BlockFilters): Promise<Answer> {
+  const blocks = database.getRepository(BlockSchema);
+  const query = blocks.createQueryBuilder('t').where('1 = 1');
+  if (request.filter !== undefined) query.andWhere('LOWER(t.name) LIKE LOWER(:part)', { part: containing(request.filter) });
+  if (request.set_id !== undefined) query.andWhere('t.set_id = :setId', { setId: request.set_id });
+  if (request.state !== undefined) query.andWhere('t.state = :state', { state: request.state });
+  if (request.pool_id !== undefined) {
+    const inPool = query
+      .subQuery()
+      .select('1')
+      .from(ReplicaSchema, 'r')
+      .where('r.block_id = t.id AND r.pool_id = :poolId')
+      .getQuery();
+    query.andWhere(`EXISTS ${inPool}`, { poolId: request.pool_id });
+  }
+  const { rows, nextMarker } = await page(query, request, (id) => blocks.findOneBy({ id }));
+  return {
+    status: 200,
+    body: {
+      blocks: withReplicas(
+        rows,
+        await replicasOf(
+          database.manager,
+          rows.map((b) => b.id),
+        ),
+      ),
+      next_marker: nextMarker,
+    },
+  };
+}
+
+export function withReplicas(blocks: readonly Block[], replicas: readonly Replica[]) {
+  const byBlock = Map.groupBy(replicas, (replica) => replica.block_id);
+  return blocks.map((block) => blockView(block, byBlock.get(block.id) ?? []));
+}
+
+export async function getBlock(database: DataSource, id: string): Promise<Answer> {
+  const block = await findBlock(database.manager, id);
+  return { status: 200, body: { block: blockView(block, await replicasOf(database.manager, [id])) } };
+}

@@ -1,0 +1,72 @@
+/** Jobs: reading them, and what people may ask of them. */
+import type { JobKind, JobState } from '@openservice/domain';
+import { type DataSource, JobSchema, JobTransitionSchema } from '@openservice/store';
+import type { AppDeps } from '../http/deps.ts';
+import { cancelJob } from '../jobs/cancel-job.ts';
+import { retryJob } from '../jobs/retry-job.ts';
+import { type Answer, decide, jobLocation } from './answers.ts';
+import type { Caller } from './caller.ts';
+import { type PageRequest, page } from './paging.ts';
+import { notFound, Refusal } from './refusal.ts';
+import { jobView, transitionView } from './views.ts';
+
+export interface JobFilters {
+  state?: JobState | undefined;
+  kind?: JobKind | undefined;
+  node_id?: string | undefined;
+  block_id?: string | undefined;
+  set_id?: string | undefined;
+}
+
+export async function listJobs(database: DataSource, request: PageRequest & JobFilters): Promise<Answer> {
+  const jobs = database.getRepository(JobSchema);
+  const query = jobs.createQueryBuilder('t').where('1 = 1');
+  for (const column of ['state', 'kind', 'node_id', 'block_id', 'set_id'] as const) {
+    if (request[column] !== undefined) query.andWhere(`t.${column} = :${column}`, { [column]: request[column] });
+  }
+  const { rows, nextMarker } = await page(query, request, (id) => jobs.findOneBy({ id }));
+  return { status: 200, body: { jobs: rows.map(jobView), next_marker: nextMarker } };
+}
+
+const SHOWN_STEPS = 500;
+
+export async function getJob(database: DataSource, id: string): Promise<Answer> {
+  const job = await database.getRepository(JobSchema).findOneBy({ id });
+  if (job === null) throw notFound('job', id);
+  const newest = await database
+    .getRepository(JobTransitionSchema)
+    .find({ where: { job_id: id }, order: { id: 'DESC' }, take: SHOWN_STEPS });
+  return { status: 200, body: { job: { ...jobView(job), result: job.result, history: newest.reverse().map(transitionView) } } };
+}
+
+export async function cancel(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  const answer = await decide(deps.database, async (manager) => {
+    await cancelJob(manager, id, `Cancelled over the API by ${caller.tokenId}.`);
+    return { status: 202, body: { 'job-id': id }, location: jobLocation(id) };
+  });
+  deps.relay.poke();
+  return answer;
+}
+
+/** A failed or cancelled job is tried again as a new job; the answer names the new one. */
+export async function retry(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  const answer = await decide(deps.database, async (manager) => {
+    const { jobId } = await retryJob(manager, id, caller.tokenId);
+    return { status: 202, body: { 'job-id': jobId }, location: jobLocation(jobId) };
+  });
+  deps.relay.poke();
+  return answer;
+}
+
+export function notYet(action: string): () => Promise<Answer> {
+  return () =>
+    Promise.reject(
+      new Refusal(
+        'action_not_supported',
+        `The action ${action} arrives with a later version; supported on a job: cancel, retry.`,
+        {
+          errors: [{ path: 'query.action', message: 'supported: cancel, retry' }],
+        },
+      ),
+    );
+}

@@ -1,0 +1,54 @@
+/** Nodes: reading them, and taking them out of service and back. */
+import { type DataSource, NodeSchema, type NodeState } from '@openservice/store';
+import type { AppDeps } from '../http/deps.ts';
+import { audit } from '../jobs/submit-job.ts';
+import { type Answer, decide } from './answers.ts';
+import type { Caller } from './caller.ts';
+import { findNode } from './lookups.ts';
+import { containing, type PageRequest, page } from './paging.ts';
+import { Refusal } from './refusal.ts';
+import { nodeView } from './views.ts';
+
+export interface NodeFilters {
+  filter?: string | undefined;
+  state?: NodeState | undefined;
+}
+
+export async function listNodes(database: DataSource, request: PageRequest & NodeFilters): Promise<Answer> {
+  const nodes = database.getRepository(NodeSchema);
+  const query = nodes.createQueryBuilder('t').where('1 = 1');
+  if (request.filter !== undefined) query.andWhere('LOWER(t.name) LIKE LOWER(:part)', { part: containing(request.filter) });
+  if (request.state !== undefined) query.andWhere('t.state = :state', { state: request.state });
+  const { rows, nextMarker } = await page(query, request, (id) => nodes.findOneBy({ id }));
+  return { status: 200, body: { nodes: rows.map(nodeView), next_marker: nextMarker } };
+}
+
+export async function getNode(database: DataSource, id: string): Promise<Answer> {
+  return { status: 200, body: { node: nodeView(await findNode(database.manager, id)) } };
+}
+
+/** No new jobs go to the node; those it has go on. Again is no error. */
+export function drain(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  return setState(deps, id, 'draining', caller);
+}
+
+/** The node takes jobs again. One that is away becomes online when it is heard of. */
+export function activate(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  return setState(deps, id, 'online', caller);
+}
+
+function setState(deps: AppDeps, id: string, state: 'draining' | 'online', caller: Caller): Promise<Answer> {
+  return decide(deps.database, async (manager) => {
+    const node = await findNode(manager, id);
+    const drains = node.state === 'draining' || node.state === 'drained';
+    if (state === 'draining' && !drains) {
+      if (node.state !== 'online') {
+        throw new Refusal('node_not_online', `Node ${id} is ${node.state}; only a node that is online can be drained.`);
+      }
+      await manager.update(NodeSchema, { id, state: node.state }, { state });
+    }
+    if (state === 'online' && drains) await manager.update(NodeSchema, { id }, { state });
+    await audit(manager, caller.tokenId, state === 'online' ? 'node.activate' : 'node.drain', id, {});
+    return { status: 200, body: { node: nodeView(await findNode(manager, id)) } };
+  });
+}
