@@ -3,7 +3,7 @@
  * heartbeat was sent, on the process's own monotonic clock. While the journal cannot be written no heartbeat is sent: a node that
  * cannot remember must not be given work.
  */
-import { FencedError } from '@openservice/domain';
+import { asOpenServiceError, FencedError } from '@openservice/domain';
 import type { Verdict } from '@openservice/protocol';
 import { Backoff, callCenter, type Logger, onReconnect, orAborted, sleep } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
@@ -39,6 +39,7 @@ export class Presence {
   #leaseUntil = 0;
   #heartbeatMs = 5000;
   #syncDue = true;
+  #lastNote = '';
   #wake: () => void = () => undefined;
   #loop: Promise<void> = Promise.resolve();
 
@@ -86,12 +87,13 @@ export class Presence {
             await this.#heartbeat();
           }
           backoff.reset();
+          this.#lastNote = '';
           await this.#rest(this.#heartbeatMs);
         }
       } catch (error) {
         if (signal.aborted) return;
         this.#syncDue = true;
-        this.#options.log.debug({ err: error }, 'No center answers; trying on.');
+        this.#note(error);
         await sleep(backoff.next(), signal).catch(() => undefined);
       }
     }
@@ -133,6 +135,14 @@ export class Presence {
     );
     this.#leaseUntil = sentAt + reply.lease_ms;
     if (reply.sync) this.#syncDue = true;
+  }
+
+  /** A refusal (another process has this node's id, a version that does not fit) is for a person to see; a center away is not. */
+  #note(error: unknown): void {
+    const { message, outcome } = asOpenServiceError(error);
+    if (message !== this.#lastNote)
+      this.#options.log[outcome === 'transient' ? 'info' : 'error']({ why: message }, 'No center takes this node; trying on.');
+    this.#lastNote = message;
   }
 
   /** Rests until the next heartbeat, or until somebody asks for a sync. */

@@ -92,13 +92,14 @@ export class Journal {
       if (this.#newest(key.jobId) >= key.attempt) return { verdict: 'known', voided: [] };
       const { kind, fence, params } = command.payload;
       const before = this.#one(
-        `SELECT checkpoint FROM attempts WHERE job_id = ? AND kind = ? AND (outcome IS NULL OR outcome IN ('void', 'failed_transient'))
-         ORDER BY attempt DESC LIMIT 1`,
+        'SELECT kind, checkpoint, outcome FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1',
         key.jobId,
-        kind,
       );
+      // An attempt that was cleaned up left nothing that its checkpoint could speak of.
+      const cleaned = before?.outcome === 'failed' || before?.outcome === 'cancelled';
+      const checkpoint = before?.kind === kind && !cleaned ? (before.checkpoint as string | null) : null;
       const voided = this.#voidOlder(key);
-      this.#insert(key, { kind, fence, params, traceparent: command.traceparent }, (before?.checkpoint as string) ?? null, now);
+      this.#insert(key, { kind, fence, params, traceparent: command.traceparent }, checkpoint, now);
       this.#append(key, { type: 'accepted', payload: {} }, now);
       return { verdict: 'accepted', voided };
     });

@@ -1,0 +1,88 @@
+import type { RunCommand } from '@openservice/protocol';
+import { expect } from 'chai';
+import { Journal } from '../src/journal/journal.ts';
+import { tempDir } from './support/toy.ts';
+
+function command(job: string, attempt: number): RunCommand {
+  const payload = { kind: 'verify' as const, fence: attempt, params: {} };
+  const envelope = {
+    v: 1 as const,
+    id: 'x',
+    job_id: job,
+    attempt,
+    seq: 0,
+    node: 'n',
+    node_epoch: 0,
+    sent_at: '',
+    traceparent: '',
+  };
+  return { ...envelope, type: 'run', payload };
+}
+
+describe('journal', () => {
+  let dir: Awaited<ReturnType<typeof tempDir>>;
+  let journal: Journal;
+  beforeEach(async () => {
+    dir = await tempDir();
+    journal = new Journal(dir.path);
+  });
+  afterEach(async () => {
+    journal.close();
+    await dir.remove();
+  });
+  const first = { jobId: 'job-a', attempt: 1 };
+  const failed = { type: 'failed', payload: {} };
+
+  it('counts its epoch up, even when the clock goes back', () => {
+    expect(journal.nextEpoch(1000)).to.equal(1000);
+    expect(journal.nextEpoch(500)).to.equal(1001);
+  });
+
+  it('passes a checkpoint to the next attempt, but not past one that was cleaned up', () => {
+    journal.accept(command('job-a', 1), 1);
+    journal.checkpoint(first, { at: 1 }, null, () => false, 2);
+    journal.finish(first, 'failed_transient', failed, 3);
+    journal.accept(command('job-a', 2), 4);
+    expect(journal.get({ jobId: 'job-a', attempt: 2 })?.checkpoint).to.deep.equal({ at: 1 });
+    journal.finish({ jobId: 'job-a', attempt: 2 }, 'failed', failed, 5);
+    journal.accept(command('job-a', 3), 6);
+    expect(journal.get({ jobId: 'job-a', attempt: 3 })?.checkpoint).to.equal(null);
+  });
+
+  it('knows an attempt that ended, over a restart and until its tombstone is a week old', () => {
+    journal.accept(command('job-a', 1), 1);
+    journal.finish(first, 'failed', failed, 2);
+    journal.dropEvents([1, 2].map((seq) => ({ ...first, seq })));
+    expect(journal.held(10)).to.deep.equal([]);
+    journal.close();
+    journal = new Journal(dir.path);
+    expect(journal.accept(command('job-a', 1), 3).verdict).to.equal('known');
+    journal.tryWrite(8 * 24 * 3600 * 1000);
+    expect(journal.get(first)).to.equal(null);
+  });
+
+  it('replaces the event of a checkpoint that was not sent, and adds to one that was', () => {
+    journal.accept(command('job-a', 1), 1);
+    const event = (n: number) => ({ type: 'checkpoint', payload: { n } });
+    journal.checkpoint(first, 1, event(1), () => true, 2);
+    journal.checkpoint(first, 2, event(2), () => true, 3);
+    journal.checkpoint(first, 3, event(3), () => false, 4);
+    const told = journal.events(10).map(({ seq, payload }) => [seq, payload]);
+    expect(told).to.deep.equal([
+      [1, {}],
+      [2, { n: 2 }],
+      [3, { n: 3 }],
+    ]);
+    expect(journal.get(first)?.checkpoint).to.equal(3);
+  });
+
+  it('lets nothing more happen to an attempt that is void', () => {
+    journal.accept(command('job-a', 1), 1);
+    expect(journal.accept(command('job-a', 2), 2).voided).to.deep.equal([first]);
+    expect(() => journal.advance(first, 'running', null, 3)).to.throw('void');
+    expect(() => journal.checkpoint(first, 1, null, () => true, 3)).to.throw('void');
+    expect(journal.finish(first, 'succeeded', failed, 3)).to.equal(false);
+    expect(journal.healthy).to.equal(true);
+    expect(journal.events(10).map(({ attempt }) => attempt)).to.deep.equal([2]);
+  });
+});
