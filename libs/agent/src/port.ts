@@ -12,7 +12,7 @@ export interface JobContext<Params> {
   readonly fence: number;
   readonly params: Params;
   /**
-   * Fires when the work must stop: cancelled, a newer attempt, the node stops, the queue's lock was lost. Its reason is the
+   * Fires when the work must stop: cancelled, a newer attempt, the node stops. Its reason is the
    * error to end with (CancelledError, FencedError, or TransientError `node_stopping`).
    */
   readonly signal: AbortSignal;
