@@ -84,7 +84,7 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
 
   const connections: Part = {
     name: 'connections',
-    start: async () => undefined,
+    start: () => database.describe(),
     async stop() {
       if (nc !== null) await closeNats(nc);
       if (database.isInitialized) await database.destroy();

@@ -10,12 +10,19 @@ const MIGRATION_LOCK_SECONDS = 120;
 
 export type { DataSource, EntityManager };
 
+/** A database whose tables are known before it is connected, so that a query made too early fails as any other without it. */
+export class Database extends DataSource {
+  async describe(): Promise<void> {
+    await this.buildMetadatas();
+  }
+}
+
 /**
  * The database at `url` (mysql://user:password@host:port/database), not connected yet: `initialize()` connects, and may be
  * called again after it failed. Later losses heal by themselves, query by query.
  */
-export function createDatabase(url: string, options: { connections?: number } = {}): DataSource {
-  return new DataSource({
+export function createDatabase(url: string, options: { connections?: number } = {}): Database {
+  return new Database({
     type: 'mysql',
     url,
     entities: SCHEMAS,
