@@ -24,7 +24,7 @@ import { SegmentCache } from './segment-cache.ts';
 import { Windows } from './windows.ts';
 
 /** Chunks looked ahead to fill a window; and how far ahead the next window is started. */
-const LOOK_AHEAD = 24;
+const LOOK_AHEAD = 12;
 /** Record headers kept for small reads. */
 const HEADS_KEPT = 1024;
 

@@ -8,7 +8,7 @@ import { packKey } from './keys.ts';
 import type { Place } from './segment.ts';
 
 /** Most bytes of a window, but for a single record that is longer. */
-export const WINDOW_BYTES = 4 * MIB;
+export const WINDOW_BYTES = 2 * MIB;
 const KEPT = 8;
 /** Bytes nobody asked for that a window may hold between two records. */
 const MAX_GAP = 256 * 1024;
