@@ -177,7 +177,7 @@ describe('http: pools', () => {
     };
     const first = center.send('PUT', 'pools', local({ name: 'crash', path: '/crash' }));
     await asked.promise;
-    const marked = (center.nodes.calls.at(-1)?.request as { spec: { id: string } }).spec.id;
+    const marked = (center.nodes.calls.at(-1)!.request as { spec: { id: string } }).spec.id;
     expect((await center.send('GET', `pools/${marked}`)).status).to.equal(404);
     center.nodes.answers.pool_probe = before;
     const again = await center.send('PUT', 'pools', local({ name: 'crash', path: '/crash' }));

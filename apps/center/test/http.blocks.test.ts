@@ -1,0 +1,275 @@
+import { expect } from 'chai';
+import { type HttpCenter, httpCenter } from './support/http-center.ts';
+
+const UNKNOWN = '00000000000000000000000000';
+
+describe('http: blocks', () => {
+  let center: HttpCenter;
+  let local: string;
+  let cloud: string;
+
+  before(async function () {
+    this.timeout(30_000);
+    const made = await httpCenter();
+    if (made === null) return this.skip();
+    center = made;
+    await center.addNode('n1');
+    await center.addNode('n2');
+    local = await center.pool('local');
+    cloud = await center.pool('s3');
+  });
+  after(() => center?.stop());
+
+  const body = (changes: Record<string, unknown> = {}) => ({
+    name: 'disk',
+    pool_id: local,
+    source: { type: 'file', path: '/in/disk.img' },
+    ...changes,
+  });
+  const problem = async (method: string, path: string, sent: unknown, status: number, code: string) => {
+    const answer = await center.send(method, path, sent);
+    expect([answer.status, answer.body.code], answer.text).to.deep.equal([status, code]);
+    return answer.body;
+  };
+  const endJobs = async () => {
+    await center.database.query('DELETE FROM claims');
+  };
+
+  it('imports a file: 202, a job at Location, block and replica in creating', async () => {
+    const pokes = center.pokes();
+    const made = await center.send('PUT', 'blocks', body());
+    expect(made.status, made.text).to.equal(202);
+    expect(made.body['block-id']).to.match(/^block-/);
+    expect(made.headers.get('Location')).to.equal(`/openstore_v1/jobs/${made.body['job-id']}`);
+    expect(center.pokes()).to.equal(pokes + 1);
+    const { block } = (await center.send('GET', `blocks/${made.body['block-id']}`)).body;
+    expect(block).to.deep.include({ name: 'disk', size: 10_000_000, state: 'creating', root_digest: null, error: null });
+    expect(block.source).to.deep.equal({ type: 'file', node_id: 'n1', path: '/in/disk.img' });
+    expect(block.replicas[0]).to.deep.include({ pool_id: local, state: 'creating', verified_at: null });
+    const { job } = (await center.send('GET', made.headers.get('Location') ?? '')).body;
+    expect(job).to.deep.include({
+      kind: 'import',
+      state: 'queued',
+      node_id: 'n1',
+      bytes_total: 10_000_000,
+      attempt: 1,
+      error: null,
+    });
+    expect(job.history[0]).to.deep.include({ from_state: null, to_state: 'queued' });
+    const busy = await problem('DELETE', `blocks/${block.id}`, undefined, 409, 'block_busy');
+    expect(busy.job_id).to.equal(job.id);
+  });
+
+  it('puts the block into its set', async () => {
+    const set = (await center.send('PUT', 'sets', { name: 'db' })).body['set-id'];
+    const made = await center.send(
+      'PUT',
+      'blocks',
+      body({ set_id: set, pool_id: cloud, source: { type: 'file', node_id: 'n2', path: '/in/x' } }),
+    );
+    const shown = (await center.send('GET', `sets/${set}`)).body.set;
+    expect(shown.block_count).to.equal(1);
+    expect(shown.blocks[0].id).to.equal(made.body['block-id']);
+    expect((await center.send('GET', `jobs?set_id=${set}`)).body.jobs[0]).to.deep.include({ node_id: 'n2' });
+  });
+
+  const bad: [string, () => unknown, string][] = [
+    ['no name', () => body({ name: undefined }), 'name'],
+    ['a long name', () => body({ name: 'x'.repeat(256) }), 'name'],
+    ['a pool id of the wrong type', () => body({ pool_id: 7 }), 'pool_id'],
+    ['a pool id of another kind', () => body({ pool_id: `set-${UNKNOWN}` }), 'pool_id'],
+    ['an unknown field', () => body({ nope: 1 }), 'nope'],
+    ['an unknown field in the source', () => body({ source: { type: 'file', path: '/a', mode: 1 } }), 'source.mode'],
+    ['a relative source path', () => body({ source: { type: 'file', path: 'a' } }), 'source.path'],
+    ['an unknown source', () => body({ source: { type: 'tape' } }), 'source.type'],
+    ['a negative size', () => body({ size: -1 }), 'size'],
+    ['size 0', () => body({ size: 0 }), 'size'],
+    ['size 2^53', () => body({ size: 2 ** 53 }), 'size'],
+    ['more than 64 TiB', () => body({ size: 64 * 2 ** 40 + 1 }), 'size'],
+    ['half a byte', () => body({ size: 1.5 }), 'size'],
+    ['a size that is text', () => body({ size: '10' }), 'size'],
+    ["another node than the pool's", () => body({ source: { type: 'file', node_id: 'n2', path: '/in/a' } }), 'source.node_id'],
+    ['no node for an s3 pool', () => body({ pool_id: cloud }), 'source.node_id'],
+  ];
+  for (const [what, sent, path] of bad) {
+    it(`refuses ${what}`, async () => {
+      const found = await problem('PUT', 'blocks', sent(), 422, 'invalid_request');
+      expect(found.errors.map((e: { path: string }) => e.path)).to.include(path);
+    });
+  }
+
+  it('says what a block can be made of', async () => {
+    await problem('PUT', 'blocks', body({ source: undefined, size: 4096 }), 422, 'source_required');
+    await problem('PUT', 'blocks', body({ source: { type: 'http', url: 'http://h/x' } }), 422, 'source_type_not_supported');
+    await problem('PUT', 'blocks', body({ size: 4096 }), 422, 'source_size_differs');
+    await problem('PUT', 'blocks', body({ pool_id: `pool-${UNKNOWN}` }), 404, 'pool_not_found');
+    await problem('PUT', 'blocks', body({ set_id: `set-${UNKNOWN}` }), 404, 'set_not_found');
+  });
+
+  it("passes on the node's refusal of a path, and makes nothing", async () => {
+    const before = center.nodes.answers.source_probe;
+    const [count] = await center.database.query('SELECT COUNT(*) AS n FROM blocks');
+    center.nodes.refuse('source_probe', 'path_not_allowed');
+    await problem('PUT', 'blocks', body(), 422, 'path_not_allowed');
+    center.nodes.away('source_probe');
+    await problem('PUT', 'blocks', body(), 503, 'node_unavailable');
+    center.nodes.answers.source_probe = before;
+    expect(await center.database.query('SELECT COUNT(*) AS n FROM blocks')).to.deep.equal([count]);
+  });
+
+  it('uploads: a further replica by the node that has one', async () => {
+    const id = await center.block([local]);
+    const made = await center.send('POST', `blocks/${id}?action=upload`, { pool_id: cloud });
+    expect(made.status, made.text).to.equal(202);
+    const [job] = await center.database.query('SELECT params, node_id FROM jobs WHERE id = ?', [made.body['job-id']]);
+    const params = typeof job.params === 'string' ? JSON.parse(job.params) : job.params;
+    expect(job.node_id).to.equal('n1');
+    expect(params).to.deep.equal({
+      block: { id, size: 10_000_000, chunk_size: 1_048_576, root_digest: 'ab'.repeat(32) },
+      from_pool_id: local,
+      pool_id: cloud,
+    });
+    const again = await problem('POST', `blocks/${id}?action=upload`, { pool_id: cloud }, 409, 'block_busy');
+    expect(again.job_id).to.equal(made.body['job-id']);
+    await problem('POST', `blocks/${id}?action=upload`, { pool_id: local }, 409, 'no_reachable_replica');
+    // Another target at the same time is fine: blocks and pools are shared.
+    const second = await center.pool('s3');
+    expect((await center.send('POST', `blocks/${id}?action=upload`, { pool_id: second })).status).to.equal(202);
+    await endJobs();
+  });
+
+  it('refuses actions that cannot be', async () => {
+    const id = await center.block([local, cloud]);
+    await problem('POST', `blocks/${id}?action=upload`, { pool_id: cloud }, 409, 'replica_exists');
+    await problem('POST', `blocks/${id}?action=upload`, {}, 422, 'invalid_request');
+    await problem('POST', `blocks/${id}?action=upload`, { pool_id: `pool-${UNKNOWN}` }, 404, 'pool_not_found');
+    await problem('POST', `blocks/${id}?action=upload`, { pool_id: cloud, x: 1 }, 422, 'invalid_request');
+    await problem('POST', `blocks/${id}?action=explode`, {}, 422, 'invalid_request');
+    await problem('POST', `blocks/${id}`, {}, 422, 'invalid_request');
+    await problem('POST', `blocks/block-${UNKNOWN}?action=verify`, undefined, 404, 'block_not_found');
+    await problem('POST', 'blocks/nonsense?action=verify', undefined, 404, 'block_not_found');
+    const other = await center.pool('s3');
+    await problem(
+      'POST',
+      `blocks/${id}?action=upload`,
+      { pool_id: other, from_pool_id: `pool-${UNKNOWN}` },
+      404,
+      'replica_not_found',
+    );
+    await center.database.query("UPDATE blocks SET state = 'error' WHERE id = ?", [id]);
+    for (const action of ['upload', 'restore', 'verify']) {
+      await problem(
+        'POST',
+        `blocks/${id}?action=${action}`,
+        action === 'verify' ? {} : { pool_id: other },
+        409,
+        'block_not_available',
+      );
+    }
+  });
+
+  it("restores into a pool by that pool's node", async () => {
+    const far = await center.pool('local', 'n2');
+    const id = await center.block([cloud]);
+    const made = await center.send('POST', `blocks/${id}?action=restore`, { pool_id: far });
+    expect(made.status, made.text).to.equal(202);
+    expect((await center.send('GET', `jobs/${made.body['job-id']}`)).body.job).to.deep.include({
+      kind: 'restore',
+      node_id: 'n2',
+    });
+    const onlyLocal = await center.block([local]);
+    await problem('POST', `blocks/${onlyLocal}?action=restore`, { pool_id: far }, 409, 'no_reachable_replica');
+    await endJobs();
+  });
+
+  it('restores to a file, looked at by its node first', async () => {
+    const id = await center.block([local, cloud]);
+    const target = { type: 'file', path: '/in/out.img' };
+    const made = await center.send('POST', `blocks/${id}?action=restore`, { target });
+    expect(made.status, made.text).to.equal(202);
+    expect(center.nodes.calls.at(-1)).to.deep.equal({
+      nodeId: 'n1',
+      method: 'target_probe',
+      request: { target, size: 10_000_000 },
+    });
+    const byOther = await center.send('POST', `blocks/${id}?action=restore`, { target: { ...target, node_id: 'n2' } });
+    const [job] = await center.database.query('SELECT params, node_id FROM jobs WHERE id = ?', [byOther.body['job-id']]);
+    expect(job.node_id).to.equal('n2');
+    expect(JSON.stringify(job.params)).to.include(cloud);
+    await problem(
+      'POST',
+      `blocks/${id}?action=restore`,
+      { target: { ...target, node_id: 'n2' }, from_pool_id: local },
+      409,
+      'no_reachable_replica',
+    );
+    await problem(
+      'POST',
+      `blocks/${id}?action=restore`,
+      { target: { type: 'nbd', uri: 'nbd://h' } },
+      422,
+      'target_type_not_supported',
+    );
+    await problem('POST', `blocks/${id}?action=restore`, {}, 422, 'invalid_request');
+    await problem('POST', `blocks/${id}?action=restore`, { pool_id: cloud, target }, 422, 'invalid_request');
+    await problem('POST', `blocks/${id}?action=restore`, { target: { ...target, node_id: 'nobody' } }, 404, 'node_not_found');
+    const before = center.nodes.answers.target_probe;
+    center.nodes.refuse('target_probe', 'path_not_allowed');
+    await problem('POST', `blocks/${id}?action=restore`, { target }, 422, 'path_not_allowed');
+    center.nodes.answers.target_probe = before;
+    const inCloud = await center.block([cloud]);
+    await problem('POST', `blocks/${inCloud}?action=restore`, { target }, 422, 'invalid_request');
+    await endJobs();
+  });
+
+  it('verifies all replicas that the node reaches, or the one asked for', async () => {
+    const id = await center.block([local, cloud]);
+    const all = await center.send('POST', `blocks/${id}?action=verify`);
+    expect(all.status, all.text).to.equal(202);
+    expect(all.body.pool_ids).to.have.members([local, cloud]);
+    const one = await center.send('POST', `blocks/${id}?action=verify`, { from_pool_id: cloud });
+    expect(one.body.pool_ids).to.deep.equal([cloud]);
+    await endJobs();
+  });
+
+  it('deletes a block by a job, and one replica by its pool', async () => {
+    const id = await center.block([local, cloud]);
+    const one = await center.send('DELETE', `blocks/${id}?pool_id=${local}`);
+    expect(one.status, one.text).to.equal(202);
+    let { block } = (await center.send('GET', `blocks/${id}`)).body;
+    expect(block.state).to.equal('available');
+    expect(block.replicas.map((r: { state: string }) => r.state)).to.have.members(['deleting', 'available']);
+    await problem('DELETE', `blocks/${id}`, undefined, 409, 'block_busy');
+    await endJobs();
+    await center.database.query("DELETE FROM replicas WHERE state = 'deleting'");
+    await problem('DELETE', `blocks/${id}?pool_id=${cloud}`, undefined, 409, 'last_replica');
+    await problem('DELETE', `blocks/${id}?pool_id=${local}`, undefined, 404, 'replica_not_found');
+    const whole = await center.send('DELETE', `blocks/${id}`);
+    expect(whole.status).to.equal(202);
+    block = (await center.send('GET', `blocks/${id}`)).body.block;
+    expect([block.state, block.replicas[0].state]).to.deep.equal(['deleting', 'deleting']);
+    await problem('DELETE', `blocks/block-${UNKNOWN}`, undefined, 404, 'block_not_found');
+    await endJobs();
+  });
+
+  it('says so when no one node reaches all replicas, and drops a block that is stored nowhere', async () => {
+    const far = await center.pool('local', 'n2');
+    await problem('DELETE', `blocks/${await center.block([local, far])}`, undefined, 409, 'replicas_on_several_nodes');
+    const lost = await center.block([]);
+    expect((await center.send('DELETE', `blocks/${lost}`)).body).to.deep.equal({ 'block-id': lost, 'job-id': null });
+    expect((await center.send('GET', `blocks/${lost}`)).status).to.equal(404);
+  });
+
+  it('lists by pool, set, state and part of the name, taken literally', async () => {
+    const own = await center.pool('s3');
+    const id = await center.block([own]);
+    await center.database.query("UPDATE blocks SET name = 'fifty_50% Oracle' WHERE id = ?", [id]);
+    const ids = async (query: string) =>
+      (await center.send('GET', `blocks?${query}`)).body.blocks.map((b: { id: string }) => b.id);
+    expect(await ids(`pool_id=${own}`)).to.deep.equal([id]);
+    expect(await ids('filter=50%25%20oracle')).to.deep.equal([id]);
+    expect(await ids('filter=fifty%25oracle')).to.deep.equal([]);
+    expect(await ids(`pool_id=${own}&state=error`)).to.deep.equal([]);
+    expect(await ids(`set_id=set-${UNKNOWN}`)).to.deep.equal([]);
+  });
+});
