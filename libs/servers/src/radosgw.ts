@@ -17,6 +17,7 @@ import { freePort } from './ports.ts';
 import { httpAnswers, until } from './probe.ts';
 import { remember, remembered } from './remembered.ts';
 import type { S3Access, StartOptions } from './server.ts';
+import { supervise } from './supervise.ts';
 
 export const CEPH_PROGRAMS = ['ceph-mon', 'ceph-osd', 'radosgw', 'radosgw-admin', 'ceph', 'monmaptool'];
 export const CEPH_PACKAGES = ['radosgw', 'ceph-mon', 'ceph-osd', 'ceph-common'];
@@ -106,8 +107,14 @@ export async function startRadosgw(
       if (!known) throw new TransientError('server_not_started', `Ceph's monitor took no commands; see ${mon.logFile}. ${last}`);
       await ceph('ceph-osd', '-i', '0', '--mkfs', '--osd-uuid', facts.osd);
     }
-    await osd.start(options.signal);
-    await gateway.start(options.signal);
+    // An OSD whose first words reach the monitor too early is told "wrong fsid" and ends: it is started again.
+    const calm = supervise(osd);
+    try {
+      await osd.start(options.signal);
+      await gateway.start(options.signal);
+    } finally {
+      calm();
+    }
     if (!facts.made) {
       const keys = [`--access-key=${facts.access_key}`, `--secret=${facts.secret_key}`];
       await ceph('radosgw-admin', 'user', 'create', '--uid=openservice', '--display-name=openservice', ...keys);
