@@ -2,6 +2,7 @@ export { Child, type ChildExit, type ChildSpec } from './child.ts';
 export { belongsTo, endLeftovers, isAlive, readPid } from './leftovers.ts';
 export { startMysql } from './mysql.ts';
 export { startNats } from './nats.ts';
+export { canInstall, installPackages } from './packages.ts';
 export { findBinary } from './paths.ts';
 export { freePort, freePortFrom, releasePort } from './ports.ts';
 export { httpAnswers, until } from './probe.ts';

@@ -1,0 +1,15 @@
+import type { Lab } from '../lab.ts';
+import type { Row } from '../row.ts';
+import { sentAgainAfterKill } from './crash.ts';
+import { dispatchLatency } from './dispatch.ts';
+import { hugeBesideSmall } from './sparse.ts';
+import { importBesideCp, s3BesideRclone } from './transfers.ts';
+
+/** What `--only` names. */
+export const GROUPS: Readonly<Record<string, (lab: Lab, repetitions: number) => Promise<Row[]>>> = {
+  dispatch: dispatchLatency,
+  import: importBesideCp,
+  s3: s3BesideRclone,
+  sparse: hugeBesideSmall,
+  crash: sentAgainAfterKill,
+};
