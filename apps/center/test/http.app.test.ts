@@ -144,7 +144,11 @@ describe('http: the app', () => {
   });
 
   it('answers 503 and does not hang when the database says nothing', async () => {
-    const silent = { ...center.database, getRepository: () => ({ findOneBy: () => new Promise(() => undefined) }) };
+    const silent = {
+      ...center.database,
+      isInitialized: true,
+      getRepository: () => ({ findOneBy: () => new Promise(() => undefined) }),
+    };
     const app = makeApp({ ...center.deps, database: silent as unknown as HttpCenter['database'] });
     const answer = await app.request('/openstore_v1/pools', { headers: { Authorization: `Bearer ${center.token}` } });
     expect(answer.status).to.equal(503);

@@ -69,16 +69,17 @@ export function findToken(database: DataSource, token: string): Promise<Token | 
 }
 
 export async function findTokenByHash(database: DataSource, hash: string): Promise<Token | null> {
+  if (!database.isInitialized) throw databaseUnavailable();
+  const lookup = database.getRepository(TokenSchema).findOneBy({ token_hash: hash });
+  lookup.catch(() => undefined); // when it loses the race, its failure was told as database_unavailable
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(databaseUnavailable()), DATABASE_LIMIT_MS);
   });
-  const lookup = database.getRepository(TokenSchema).findOneBy({ token_hash: hash });
   try {
     return await Promise.race([lookup, limit]);
   } finally {
     clearTimeout(timer);
-    lookup.catch(() => undefined); // lost the race: its failure was told as database_unavailable
   }
 }
 

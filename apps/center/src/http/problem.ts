@@ -84,7 +84,8 @@ function fromDriver(error: unknown): OpenServiceError | null {
       cause: error,
     });
   }
-  if (isDatabaseAway(error)) return databaseUnavailable(error);
+  // A center that starts answers before its migrations have run.
+  if (isDatabaseAway(error) || code === 'ER_NO_SUCH_TABLE') return databaseUnavailable(error);
   return null;
 }
 
