@@ -9,7 +9,12 @@ const shape = {
   OPENSERVICE_HTTP_PORT: portText.default(8080),
   OPENSERVICE_MYSQL_URL: urlText('mysql'),
   OPENSERVICE_REDIS_URL: urlText('redis', 'rediss'),
-  OPENSERVICE_NATS_URL: z.string().min(1),
+  /** Several servers of one cluster: separated by commas. */
+  OPENSERVICE_NATS_URL: z
+    .string()
+    .refine((text) => text.split(',').every((url) => /^(nats|tls):\/\/\S+$/.test(url) && URL.canParse(url)), {
+      message: 'it must be a URL like nats://host:port, several separated by commas',
+    }),
   OPENSERVICE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   /** 32 bytes as hex or base64: the same for all centers of one database. Not set: a file of the data directory. */
   OPENSERVICE_MASTER_KEY: z.string().optional(),

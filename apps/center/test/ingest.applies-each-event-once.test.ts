@@ -56,6 +56,13 @@ describe('ingest of events', () => {
     expect((await pool(to)).blocks).to.equal(1);
   });
 
+  it('a checkpoint while it prepares does not take it back to running', async () => {
+    const { jobId } = await startUpload(database);
+    await ingest(jobId, 1, 1, 'preparing');
+    expect(await ingest(jobId, 1, 2, 'checkpoint')).to.equal('applied');
+    expect((await readJob(database, jobId)).state).to.equal('preparing');
+  });
+
   it('keeps the newest state when events overtake each other', async () => {
     const { jobId } = await startUpload(database);
     await ingest(jobId, 1, 3, 'preparing');

@@ -12,6 +12,7 @@ import { writeProgress } from './job-progress.ts';
 
 /** After this many attempts a transient failure is for good. */
 export const MOST_ATTEMPTS = 8;
+const BEFORE_RUNNING: ReadonlySet<string> = new Set(['queued', 'dispatched', 'accepted']);
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
 
@@ -31,10 +32,11 @@ export async function applyEvent(manager: EntityManager, event: JobEvent): Promi
   );
   if (affectedRows === 0) return 'duplicate';
   if (!current) return 'recorded';
+  const isFirst = job.event_seq === 0;
   job.event_seq = event.seq;
   await manager.query('UPDATE jobs SET event_seq = ? WHERE id = ?', [event.seq, job.id]);
-  // Any event of the attempt proves that the node has its command.
-  await closeCommands(manager, job.id, { type: 'run' });
+  // Any event of the attempt proves that the node has its command; the first one says so for all.
+  if (isFirst) await closeCommands(manager, job.id, { type: 'run' });
   await applyCurrent(manager, job, event);
   return 'applied';
 }
@@ -51,7 +53,8 @@ async function applyCurrent(manager: EntityManager, job: Job, event: JobEvent): 
       } else await move(manager, job, 'running');
       return;
     case 'checkpoint':
-      await move(manager, job, 'running');
+      // A checkpoint while it prepares does not take it back.
+      if (BEFORE_RUNNING.has(job.state)) await move(manager, job, 'running');
       await noteProgress(manager, job, event.payload);
       return;
     case 'preparing':
