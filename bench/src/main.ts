@@ -6,7 +6,7 @@ import { PermanentError } from '@openservice/domain';
 import { GROUPS } from './groups/all.ts';
 import { Lab } from './lab.ts';
 import { machine, report } from './report.ts';
-import type { Row } from './row.ts';
+import { failedRow, type Row } from './row.ts';
 
 const USAGE = `Usage: npm run bench -- [--only ${Object.keys(GROUPS).join('|')}]... [--json FILE] [--dir DIR] [--repeat 1..20]`;
 
@@ -54,7 +54,7 @@ async function main(signal: AbortSignal): Promise<boolean> {
   try {
     for (const name of only) {
       say(`${name}:`);
-      rows.push(...(await GROUPS[name]!(lab, repeat)));
+      rows.push(...(await measure(name, lab, repeat)));
     }
   } finally {
     await lab.stop();
@@ -62,6 +62,18 @@ async function main(signal: AbortSignal): Promise<boolean> {
   say(`\n${report(rows)}`);
   if (json !== undefined) await writeFile(json, `${JSON.stringify({ machine: machine(), rows }, null, 2)}\n`);
   return rows.every((row) => row.ok);
+}
+
+/** What cannot be measured is a row that is not ok: the other groups still are. */
+async function measure(name: string, lab: Lab, repeat: number): Promise<Row[]> {
+  try {
+    return await GROUPS[name]!(lab, repeat);
+  } catch (error) {
+    lab.signal.throwIfAborted();
+    const why = error instanceof Error ? error.message : String(error);
+    lab.say(`  ${name} failed: ${why}`);
+    return [failedRow(name, why)];
+  }
 }
 
 const abort = new AbortController();

@@ -41,7 +41,7 @@ export function report(rows: readonly Row[]): string {
       number(row.peer),
       number(row.ratio),
       row.goal,
-      row.ours === null ? 'skip' : row.ok ? 'yes' : 'NO',
+      !row.ok ? 'NO' : row.ours === null ? 'skip' : 'yes',
       row.note ?? '',
     ]),
   );

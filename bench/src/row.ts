@@ -41,6 +41,11 @@ export function skippedRow(fields: { name: string; unit: string }, why: string):
   return { ...fields, ours: null, peer: null, ratio: null, goal: 'skipped', ok: true, note: why };
 }
 
+/** Could not be measured because something went wrong. */
+export function failedRow(name: string, why: string): Row {
+  return { name, unit: '-', ours: null, peer: null, ratio: null, goal: 'to be measured', ok: false, note: why };
+}
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

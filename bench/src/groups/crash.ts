@@ -26,6 +26,7 @@ export async function sentAgainAfterKill(lab: Lab, repetitions: number): Promise
         nodeId: NODE_ID,
         blockId,
         s3PoolId,
+        dataBytes: image.dataBytes,
         meter,
         onJob: () => undefined,
         onNote: (text) => lab.say(`  ${text}`),

@@ -25,5 +25,6 @@ export async function dispatchLatency(lab: Lab): Promise<Row[]> {
     await lab.delete(blockId);
   }
   const note = `${JOBS} jobs, one after the other; from the row's creation to running: ${median(starts).toFixed(0)} ms median, ${Math.max(...starts)} ms at most`;
+  lab.say(`  ${note}`);
   return [limitRow({ name: 'dispatch, median', unit: 'ms', note }, median(waits), LIMIT_MS)];
 }

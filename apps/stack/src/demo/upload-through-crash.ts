@@ -12,12 +12,12 @@ import { followJob } from './follow-job.ts';
 import { awaitRestart, killNode, type Restart } from './node-crash.ts';
 import type { WireMeter } from './wire-meter.ts';
 
-/** Share of the disk, in percent, between which the node is killed; past `latest` there is too little left to show. */
-const KILL_BETWEEN = { earliest: 30, latest: 90 };
+/** Share of the disk's data (holes take no time), in percent, between which the node is killed; past `latest` there is too little left to show. */
+const KILL_BETWEEN = { earliest: 40, latest: 90 };
 
 export interface CrashUpload {
   job: Job;
-  /** Share of the disk that was done at the kill, 0 … 1. */
+  /** Share of the disk's data that was done at the kill, 0 … 1. */
   killedAt: number;
   restart: Restart;
   /** Bytes that the replica takes up in the S3 pool. */
@@ -34,6 +34,8 @@ export interface CrashUploadOptions {
   nodeId: string;
   blockId: string;
   s3PoolId: string;
+  /** Bytes of the disk that are no holes, about. */
+  dataBytes: number;
   meter: WireMeter | null;
   onJob: (job: Job) => void;
   onNote: (text: string) => void;
@@ -50,24 +52,24 @@ export async function uploadThroughCrash(options: CrashUploadOptions): Promise<C
     signal,
     onJob: (job) => {
       options.onJob(job);
-      return share(job) >= KILL_BETWEEN.earliest / 100;
+      return share(job, options.dataBytes) >= KILL_BETWEEN.earliest / 100;
     },
   });
-  if (share(halfway) > KILL_BETWEEN.latest / 100 || halfway.state === 'succeeded') {
+  if (share(halfway, options.dataBytes) > KILL_BETWEEN.latest / 100 || halfway.state === 'succeeded') {
     throw new PermanentError(
       'too_fast',
-      `The upload was ${Math.round(share(halfway) * 100)} % done when it was first seen past ${KILL_BETWEEN.earliest} %, too late to kill the node in the middle; name a larger --size.`,
+      `The upload was ${Math.round(share(halfway, options.dataBytes) * 100)} % done when it was first seen past ${KILL_BETWEEN.earliest} %, too late to kill the node in the middle; name a larger --size.`,
     );
   }
   const pid = killNode(stack, nodeId);
-  onNote(`killed ${nodeId} (SIGKILL, pid ${pid}) at ${Math.round(share(halfway) * 100)} % of the upload`);
+  onNote(`killed ${nodeId} (SIGKILL, pid ${pid}) at ${Math.round(share(halfway, options.dataBytes) * 100)} % of the data`);
   const restart = await awaitRestart(stack, nodeId, pid, signal);
   onNote(`${nodeId} is back after ${restart.seconds.toFixed(1)} s (pid ${restart.newPid}); the job goes on`);
   const job = await followJob(api, jobId, { signal, onJob: (now) => options.onJob(now) });
   const storedBytes = await storedIn(api, options.blockId, options.s3PoolId);
   return {
     job,
-    killedAt: share(halfway),
+    killedAt: share(halfway, options.dataBytes),
     restart,
     storedBytes,
     sentAgainBytes: job.bytes_sent - storedBytes,
@@ -85,6 +87,6 @@ export async function storedIn(api: ApiClient, blockId: string, poolId: string):
   return replica.stored_bytes;
 }
 
-function share(job: Job): number {
-  return job.bytes_total ? job.bytes_done / job.bytes_total : 0;
+function share(job: Job, dataBytes: number): number {
+  return Math.min(1, (job.bytes_done - job.bytes_skipped) / dataBytes);
 }

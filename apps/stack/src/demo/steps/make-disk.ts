@@ -18,7 +18,11 @@ export const FILE_SOURCES: readonly string[] = [
   '/usr/bin',
 ];
 
-export async function makeDisk(path: string, size: number, signal: AbortSignal): Promise<StepRow> {
+export async function makeDisk(
+  path: string,
+  size: number,
+  signal: AbortSignal,
+): Promise<{ size: number; dataBytes: number; row: StepRow }> {
   const bar = new ProgressBar('make a disk (ext4)');
   try {
     const image = await makeImage({
@@ -30,7 +34,8 @@ export async function makeDisk(path: string, size: number, signal: AbortSignal):
       signal,
     });
     const note = `${image.files} files, ${formatBytes(image.dataBytes)} of data, the rest holes`;
-    return { step: 'make a disk (ext4)', bytes: size, seconds: bar.finish(size, note), note };
+    const row = { step: 'make a disk (ext4)', bytes: size, seconds: bar.finish(size, note), note };
+    return { size, dataBytes: image.dataBytes, row };
   } finally {
     bar.stop();
   }

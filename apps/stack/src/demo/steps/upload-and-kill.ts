@@ -8,7 +8,7 @@ export async function uploadAndKill(
   context: DemoContext,
   blockId: string,
   s3PoolId: string,
-  size: number,
+  disk: { size: number; dataBytes: number },
 ): Promise<{ upload: CrashUpload; row: StepRow }> {
   const bar = new ProgressBar('upload to S3');
   try {
@@ -16,12 +16,13 @@ export async function uploadAndKill(
       ...context,
       blockId,
       s3PoolId,
+      dataBytes: disk.dataBytes,
       onJob: (job) => bar.update(job.bytes_done, job.bytes_total),
       onNote: (text) => bar.note(text),
     });
-    const seconds = bar.finish(size, `${formatBytes(upload.storedBytes)} stored`);
+    const seconds = bar.finish(disk.size, `${formatBytes(upload.storedBytes)} stored`);
     const note = `node killed at ${Math.round(upload.killedAt * 100)} %, back in ${upload.restart.seconds.toFixed(1)} s; ${formatBytes(upload.storedBytes)} stored`;
-    return { upload, row: { step: 'upload to S3', bytes: size, seconds, note } };
+    return { upload, row: { step: 'upload to S3', bytes: disk.size, seconds, note } };
   } finally {
     bar.stop();
   }
@@ -33,10 +34,10 @@ export function describeSentAgain(upload: CrashUpload): string {
   const wire =
     upload.wireAgainBytes === null
       ? 'not counted on the wire, since this S3 server is not reached over plain HTTP'
-      : `on the wire, all requests to S3 from the upload's first byte to its last, heads included: ${again(upload.wireAgainBytes)}`;
+      : `by a counter on the wire, which sees every byte of every request to S3: ${again(upload.wireAgainBytes)}`;
   return [
     'sent again because of the kill = bytes sent to S3 - bytes stored there:',
-    `  the job's own count: ${again(upload.sentAgainBytes)}`,
+    `  by the job's own count, which knows only what the node had recorded when it died: ${again(upload.sentAgainBytes)}`,
     `  ${wire}`,
   ].join('\n');
 }
