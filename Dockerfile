@@ -6,6 +6,8 @@ COPY package.json package-lock.json .npmrc ./
 COPY apps ./apps
 COPY libs ./libs
 COPY migrations ./migrations
+# Of bench only its manifest: npm compares every workspace with the lock file.
+COPY bench/package.json ./bench/package.json
 RUN npm ci --omit=dev --no-audit --no-fund \
   && npm cache clean --force \
   && mkdir -p /data/import && chown -R node:node /data
