@@ -97,7 +97,7 @@ async function fillImage(mke2fs: string, tree: string, image: string, options: I
     );
   }, 250);
   try {
-    await run(mke2fs, ['-q', '-F', '-t', 'ext4', '-L', 'openservice', '-d', tree, image], {
+    await run(mke2fs, ['-q', '-F', '-t', 'ext4', '-L', 'openservice', '-J', 'size=16', '-d', tree, image], {
       signal: options.signal,
       timeout: MKE2FS_TIMEOUT_MS,
     });

@@ -10,7 +10,7 @@ import { dropLocal } from './steps/drop-local.ts';
 import { importImage } from './steps/import-image.ts';
 import { makeDisk } from './steps/make-disk.ts';
 import { restore } from './steps/restore.ts';
-import { describeSentAgain, percent, sentAgain, uploadAndKill } from './steps/upload-and-kill.ts';
+import { describeSentAgain, percent, uploadAndKill } from './steps/upload-and-kill.ts';
 import { formatTable } from './table.ts';
 import { formatBytes, formatRate } from './units.ts';
 import { WireMeter } from './wire-meter.ts';
@@ -53,7 +53,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     const { upload, row } = await uploadAndKill(context, imported.blockId, s3PoolId, disk);
     rows.push(row);
     say(describeSentAgain(upload));
-    const again = sentAgain(upload);
+    const again = upload.sentAgainBytes;
     rows.push({
       step: '  of that, sent again',
       bytes: again,

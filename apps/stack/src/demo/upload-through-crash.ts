@@ -1,9 +1,10 @@
 /**
  * An upload whose node is killed in the middle, and what that cost.
  *
- * Sent again = bytes that went to the S3 server during this upload − bytes that the finished replica takes up there. It is counted
- * twice: by the product (`bytes_sent` of the job, every try counted) and, where the server speaks plain HTTP, by a relay on the wire
- * that knows nothing of the product and also counts request heads and whatever the dead process had handed to its kernel.
+ * Sent again = bytes that went to the S3 server during this upload − bytes that the finished replica takes up there. The bytes are
+ * counted by a relay on the wire that knows nothing of the product: request heads and all that the dead process had handed to its
+ * kernel are in it. Only where the server cannot be metered (TLS) must the job's own `bytes_sent` do; that is a lower bound, since a
+ * process that is killed takes with it the count of what it sent since it last recorded it.
  */
 import { PermanentError } from '@openservice/domain';
 import type { Stack } from '../supervisor/stack.ts';
@@ -22,10 +23,9 @@ export interface CrashUpload {
   restart: Restart;
   /** Bytes that the replica takes up in the S3 pool. */
   storedBytes: number;
-  /** By the product's own count. */
   sentAgainBytes: number;
-  /** By the wire; null where it could not be metered. */
-  wireAgainBytes: number | null;
+  /** False: by the job's own count, a lower bound. */
+  metered: boolean;
 }
 
 export interface CrashUploadOptions {
@@ -67,13 +67,14 @@ export async function uploadThroughCrash(options: CrashUploadOptions): Promise<C
   onNote(`${nodeId} is back after ${restart.seconds.toFixed(1)} s (pid ${restart.newPid}); the job goes on`);
   const job = await followJob(api, jobId, { signal, onJob: (now) => options.onJob(now) });
   const storedBytes = await storedIn(api, options.blockId, options.s3PoolId);
+  const sentBytes = options.meter === null ? job.bytes_sent : options.meter.sentBytes - sentBefore;
   return {
     job,
     killedAt: share(halfway, options.dataBytes),
     restart,
     storedBytes,
-    sentAgainBytes: job.bytes_sent - storedBytes,
-    wireAgainBytes: options.meter === null ? null : options.meter.sentBytes - sentBefore - storedBytes,
+    sentAgainBytes: Math.max(0, sentBytes - storedBytes),
+    metered: options.meter !== null,
   };
 }
 

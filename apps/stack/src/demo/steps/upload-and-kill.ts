@@ -29,22 +29,14 @@ export async function uploadAndKill(
 }
 
 /** What the crash cost, in words that say what was counted. */
-export function describeSentAgain(upload: CrashUpload): string {
-  const again = (bytes: number): string => `${formatBytes(bytes)} (${percent(bytes, upload.storedBytes)} of what is stored)`;
-  const wire =
-    upload.wireAgainBytes === null
-      ? 'not counted on the wire, since this S3 server is not reached over plain HTTP'
-      : `by a counter on the wire, which sees every byte of every request to S3: ${again(upload.wireAgainBytes)}`;
+export function describeSentAgain({ job, sentAgainBytes, storedBytes, metered }: CrashUpload): string {
+  const how = metered
+    ? 'bytes on the wire to S3 during the upload, counted by a relay in between, request heads included, less what is stored'
+    : 'at least: by the job alone, less what is stored, since this S3 server cannot be metered';
   return [
-    'sent again because of the kill = bytes sent to S3 - bytes stored there:',
-    `  by the job's own count, which knows only what the node had recorded when it died: ${again(upload.sentAgainBytes)}`,
-    `  ${wire}`,
+    `sent again because of the kill: ${formatBytes(sentAgainBytes)}, ${percent(sentAgainBytes, storedBytes)} of the ${formatBytes(storedBytes)} stored`,
+    `  (${how}; the job itself knows of ${formatBytes(job.bytes_sent)} sent)`,
   ].join('\n');
-}
-
-/** The larger of both counts: the one to be judged by. */
-export function sentAgain(upload: CrashUpload): number {
-  return Math.max(upload.sentAgainBytes, upload.wireAgainBytes ?? 0, 0);
 }
 
 export function percent(part: number, whole: number): string {
