@@ -25,6 +25,8 @@ export class Rclone {
     this.#lab = lab;
     this.#env = {
       RCLONE_CONFIG: '/dev/null',
+      // Debian's rclone refuses to start where this is set, and the server is plain HTTP.
+      AWS_CA_BUNDLE: undefined,
       [`RCLONE_CONFIG_${REMOTE}_TYPE`]: 's3',
       [`RCLONE_CONFIG_${REMOTE}_PROVIDER`]: 'Ceph',
       [`RCLONE_CONFIG_${REMOTE}_ENDPOINT`]: s3.endpoint,

@@ -2,7 +2,7 @@
  * One line of progress: bytes, share, rate, time left. On a terminal it is drawn in place; elsewhere (a log, CI) it is
  * a line every two seconds at most, and one at the end.
  */
-import { formatBytes, formatRate, formatSeconds } from './units.ts';
+import { formatBytes, formatClock, formatRate } from './units.ts';
 
 export interface ProgressOutput {
   readonly isTTY?: boolean;
@@ -10,8 +10,10 @@ export interface ProgressOutput {
   write(text: string): unknown;
 }
 
-const BAR_WIDTH = 24;
-const LABEL_WIDTH = 22;
+/** Of the bar alone; a terminal of 80 columns has room for a short one. */
+const BAR_WIDTH = { wide: 24, narrow: 6 };
+const NARROW_COLUMNS = 100;
+const LABEL_WIDTH = 18;
 const REDRAW_MS = { terminal: 100, log: 2000 };
 /** The rate is that of the last seconds, so that it shows a crash and the recovery from it. */
 const RATE_WINDOW_MS = 5000;
@@ -82,15 +84,16 @@ export class ProgressBar {
   }
 
   #head(share: number): string {
-    const filled = Math.round(share * BAR_WIDTH);
-    const bar = '#'.repeat(filled) + '-'.repeat(BAR_WIDTH - filled);
+    const width = (this.#out.columns ?? NARROW_COLUMNS) < NARROW_COLUMNS ? BAR_WIDTH.narrow : BAR_WIDTH.wide;
+    const filled = Math.round(share * width);
+    const bar = '#'.repeat(filled) + '-'.repeat(width - filled);
     return `${this.#label.padEnd(LABEL_WIDTH)} [${bar}] ${String(Math.floor(share * 100)).padStart(3)} %`;
   }
 
   #line(rate: number | null): string {
     if (this.#total === null) return `${this.#head(0)}  ${formatBytes(this.#done)}`;
     const share = this.#total === 0 ? 1 : Math.min(1, this.#done / this.#total);
-    const left = rate === null || rate === 0 ? '-' : formatSeconds(Math.max(0, this.#total - this.#done) / rate);
+    const left = rate === null || rate === 0 ? '-' : formatClock(Math.max(0, this.#total - this.#done) / rate);
     return `${this.#head(share)}  ${formatBytes(this.#done)} of ${formatBytes(this.#total)}  ${formatRate(rate)}  ETA ${left}`;
   }
 

@@ -29,7 +29,7 @@ describe('The progress bar', () => {
       .to.contain('20 %')
       .and.contain('20.0 MiB of 100.0 MiB')
       .and.contain('10.0 MiB/s')
-      .and.contain('ETA 8 s');
+      .and.contain('ETA 0:08');
   });
 
   it('is drawn in place on a terminal, no wider than it', () => {

@@ -13,7 +13,7 @@ export function rawFile(poolPath: string, blockId: string): string {
 /** `DELETE /blocks/{id}?pool_id=`: the local replica alone. PermanentError `still_there` when its file outlives the job. */
 export async function dropLocal(context: DemoContext, blockId: string, localPoolId: string): Promise<StepRow> {
   const { api, poolPath, signal } = context;
-  const bar = new ProgressBar('delete local replica');
+  const bar = new ProgressBar('delete replica');
   try {
     await followJob(api, await api.deleteBlock(blockId, localPoolId), { signal });
     const seconds = bar.finish(0);
