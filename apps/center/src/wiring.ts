@@ -15,6 +15,7 @@ import { Readiness } from './readiness.ts';
 import { Reconcile } from './reconcile/reconcile.ts';
 import { Link } from './relay/link.ts';
 import { Relay } from './relay/relay.ts';
+import { StreamHealth } from './relay/stream-health.ts';
 import { ensureAll } from './relay/streams.ts';
 import { centerService } from './rpc/serve.ts';
 import type { Secrets } from './secrets.ts';
@@ -76,6 +77,7 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
           new ProgressSink(plane),
           centerService(plane, { secrets, version, poke }),
           new Reconcile(plane, poke),
+          new StreamHealth(plane, poke),
         ];
       });
     },

@@ -23,6 +23,12 @@ export const cmdFilter = (node: string): string => `${ROOT}.cmd.${node}.>`;
 export const cmdDurable = (node: string): string => node;
 
 export const evtSubject = (node: string, job: string, type: string): string => `${ROOT}.evt.${node}.${job}.${type}`;
+/** A center's look at a stream: an empty message that is taken out again at once; nobody acts on it. */
+const PROBE_NODE = '_center';
+export const probeSubject = (stream: typeof CMD_STREAM | typeof EVT_STREAM): string =>
+  stream === CMD_STREAM ? `${ROOT}.cmd.${PROBE_NODE}.probe` : evtSubject(PROBE_NODE, 'stream', 'probe');
+export const isProbe = (subject: string): boolean => subject.split('.')[3] === PROBE_NODE;
+
 /** Core NATS, not stored: at most one message a second and job. */
 export const progSubject = (node: string, job: string): string => `${ROOT}.prog.${node}.${job}`;
 export const PROG_SUBJECTS = `${ROOT}.prog.*.*`;

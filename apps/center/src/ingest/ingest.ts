@@ -11,6 +11,7 @@ import {
   EVT_STREAM,
   envelopeSchema,
   eventSchema,
+  isProbe,
   type JobEvent,
 } from '@openservice/protocol';
 import { failpoint, type Part, sleep, tellNode } from '@openservice/runtime';
@@ -113,6 +114,10 @@ export class Ingest implements Part {
 
   /** Never rejects: what cannot be taken comes again. */
   async #take(message: JsMsg): Promise<void> {
+    if (isProbe(message.subject)) {
+      message.ack();
+      return;
+    }
     try {
       const event = parseEvent(message);
       if (typeof event === 'string') await this.#bury(message, event);
