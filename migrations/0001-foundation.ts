@@ -88,6 +88,7 @@ const TABLES = [
     state ENUM('creating','available','deleting','damaged') NOT NULL,
     stored_bytes BIGINT NOT NULL DEFAULT 0,
     verified_at DATETIME(3) NULL,
+    was_damaged TINYINT(1) NOT NULL DEFAULT 0,
     job_id VARCHAR(40) NULL,
     created_at DATETIME(3) NOT NULL,
     PRIMARY KEY (block_id, pool_id),

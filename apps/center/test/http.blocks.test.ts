@@ -1,4 +1,7 @@
+import { inTransaction } from '@openservice/store';
 import { expect } from 'chai';
+import { applyEvent } from '../src/ingest/apply-event.ts';
+import { event } from './support/events.ts';
 import { type HttpCenter, httpCenter } from './support/http-center.ts';
 
 const UNKNOWN = '00000000000000000000000000';
@@ -230,6 +233,21 @@ describe('http: blocks', () => {
     const one = await center.send('POST', `blocks/${id}?action=verify`, { from_pool_id: cloud });
     expect(one.body.pool_ids).to.deep.equal([cloud]);
     await endJobs();
+  });
+
+  it('a delete that failed gives a damaged replica back as damaged, a good one as available', async () => {
+    const id = await center.block([local, cloud]);
+    await center.database.query("UPDATE replicas SET state = 'damaged' WHERE block_id = ? AND pool_id = ?", [id, cloud]);
+    const { body: started } = await center.send('DELETE', `blocks/${id}`);
+    const failed = { error: { code: 'access_denied', message: 'The key was refused.' }, transient: false, progress: null };
+    const { node_id } = (await center.send('GET', `jobs/${started['job-id']}`)).body.job;
+    await inTransaction(center.database, (manager) =>
+      applyEvent(manager, event(started['job-id'], 1, 1, 'failed', failed, node_id)),
+    );
+    const { block } = (await center.send('GET', `blocks/${id}`)).body;
+    expect(block.state).to.equal('available');
+    const states = Object.fromEntries(block.replicas.map((one: { pool_id: string; state: string }) => [one.pool_id, one.state]));
+    expect(states).to.deep.equal({ [local]: 'available', [cloud]: 'damaged' });
   });
 
   it('deletes a block by a job, and one replica by its pool', async () => {

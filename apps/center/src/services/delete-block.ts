@@ -34,7 +34,10 @@ export async function submitDelete(manager: EntityManager, id: string, caller: C
   }
   const jobId = newId('job');
   await submit(manager, block, where, jobId, caller);
-  await manager.query("UPDATE replicas SET state = 'deleting', job_id = ? WHERE block_id = ?", [jobId, id]);
+  await manager.query(
+    "UPDATE replicas SET was_damaged = (state = 'damaged'), state = 'deleting', job_id = ? WHERE block_id = ?",
+    [jobId, id],
+  );
   await manager.query("UPDATE blocks SET state = 'deleting', error_code = NULL, error_message = NULL WHERE id = ?", [id]);
   return jobId;
 }
@@ -55,11 +58,10 @@ async function submitReplicaDelete(manager: EntityManager, id: string, poolId: s
   }
   const jobId = newId('job');
   await submit(manager, block, await nodeFor(manager, [going]), jobId, caller);
-  await manager.query("UPDATE replicas SET state = 'deleting', job_id = ? WHERE block_id = ? AND pool_id = ?", [
-    jobId,
-    id,
-    poolId,
-  ]);
+  await manager.query(
+    "UPDATE replicas SET was_damaged = (state = 'damaged'), state = 'deleting', job_id = ? WHERE block_id = ? AND pool_id = ?",
+    [jobId, id, poolId],
+  );
   return jobId;
 }
 

@@ -1,5 +1,5 @@
 import { EntitySchema } from 'typeorm';
-import { bigintNumber } from './transformers.ts';
+import { bigintNumber, tinyintBoolean } from './transformers.ts';
 
 export interface Replica {
   block_id: string;
@@ -7,6 +7,8 @@ export interface Replica {
   state: 'creating' | 'available' | 'deleting' | 'damaged';
   stored_bytes: number;
   verified_at: Date | null;
+  /** Set when a delete begins: what a delete that failed gives back. */
+  was_damaged: boolean;
   job_id: string | null;
   created_at: Date;
 }
@@ -20,6 +22,7 @@ export const ReplicaSchema: EntitySchema<Replica> = new EntitySchema<Replica>({
     state: { type: 'enum', enum: ['creating', 'available', 'deleting', 'damaged'] },
     stored_bytes: { type: 'bigint', transformer: bigintNumber, default: 0 },
     verified_at: { type: 'datetime', precision: 3, nullable: true },
+    was_damaged: { type: 'tinyint', transformer: tinyintBoolean, default: 0 },
     job_id: { type: 'varchar', length: 40, nullable: true },
     created_at: { type: 'datetime', precision: 3 },
   },

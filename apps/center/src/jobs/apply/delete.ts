@@ -9,9 +9,10 @@ async function dropBlock(manager: EntityManager, block: BlockRow): Promise<void>
 }
 
 async function giveBack(manager: EntityManager, job: Job, error: { code: string; message: string } | null): Promise<void> {
-  await manager.query("UPDATE replicas SET state = 'available', job_id = NULL WHERE block_id = ? AND state = 'deleting'", [
-    job.block_id,
-  ]);
+  await manager.query(
+    "UPDATE replicas SET state = IF(was_damaged, 'damaged', 'available'), job_id = NULL WHERE block_id = ? AND state = 'deleting'",
+    [job.block_id],
+  );
   // A block without content (a failed import) has nothing to be available with.
   await manager.query(
     `UPDATE blocks SET state = IF(root_digest IS NULL, 'error', 'available'), error_code = ?, error_message = ?
@@ -55,7 +56,7 @@ export const deleteEffects: KindEffects = {
     }
     if (params.pool_ids.length === 0) return null;
     await manager.query(
-      `UPDATE replicas SET state = 'deleting', job_id = ? WHERE block_id = ? AND pool_id IN (${params.pool_ids.map(() => '?').join(', ')})`,
+      `UPDATE replicas SET was_damaged = (state = 'damaged'), state = 'deleting', job_id = ? WHERE block_id = ? AND pool_id IN (${params.pool_ids.map(() => '?').join(', ')})`,
       [next, block.id, ...params.pool_ids],
     );
     return null;
