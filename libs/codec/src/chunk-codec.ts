@@ -2,10 +2,12 @@
  * What a chunk worker does, as plain functions: digest, cut into frames, compress, check, decompress. They block the
  * thread they run on, so only `chunk-worker.ts` calls them.
  */
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { blake3 } from '@napi-rs/blake-hash';
 import { crc32c } from '@node-rs/crc32';
 import { PermanentError } from '@openservice/domain';
+import { createZstd } from './zstd.ts';
+
+const zstd = createZstd();
 
 const ZEROS = Buffer.alloc(64 * 1024);
 const HOLE_DIGEST = Buffer.alloc(32);
@@ -46,9 +48,9 @@ export function decodeChunk(stored: Buffer, target: Buffer, layout: StoredLayout
     const frame = stored.subarray(from, from + length);
     if (crc32c(frame) !== layout.crcs[i]) throw damaged(`frame ${i} fails its CRC32C`);
     const plain = Math.min(layout.frameSize, layout.rawLength - to);
-    const bytes = layout.codec === 0 ? frame : inflate(frame, plain, i);
-    if (bytes.length !== plain) throw damaged(`frame ${i} holds ${bytes.length} bytes where ${plain} belong`);
-    bytes.copy(target, to);
+    const into = target.subarray(to, to + plain);
+    const got = layout.codec === 0 ? copyWhole(frame, into) : zstd.decompress(frame, into);
+    if (got !== plain) throw damaged(`frame ${i} does not hold the ${plain} bytes that belong there`);
     from += length;
     to += plain;
   }
@@ -66,26 +68,30 @@ function isZero(bytes: Buffer): boolean {
 /** Null as soon as the frames are no shorter than the chunk. */
 function compress(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): FrameList | null {
   const list: FrameList = { codec: 1, frames: [], crcs: [], length: 0 };
-  const params = { [constants.ZSTD_c_compressionLevel]: options.level };
   for (let at = 0; at < bytes.length; at += options.frameSize) {
-    const frame = zstdCompressSync(bytes.subarray(at, at + options.frameSize), { params });
-    if (list.length + frame.length >= bytes.length) return null;
-    add(list, frame, out);
+    const room = out.subarray(list.length, bytes.length - 1);
+    const length = zstd.compress(bytes.subarray(at, at + options.frameSize), room, options.level);
+    if (length === null) return null;
+    add(list, room.subarray(0, length));
   }
   return list;
 }
 
 function keep(bytes: Buffer, out: Buffer, frameSize: number): FrameList {
   const list: FrameList = { codec: 0, frames: [], crcs: [], length: 0 };
-  for (let at = 0; at < bytes.length; at += frameSize) add(list, bytes.subarray(at, at + frameSize), out);
+  bytes.copy(out);
+  for (let at = 0; at < bytes.length; at += frameSize) add(list, out.subarray(at, Math.min(at + frameSize, bytes.length)));
   return list;
 }
 
-function add(list: FrameList, frame: Buffer, out: Buffer): void {
-  frame.copy(out, list.length);
+function add(list: FrameList, frame: Buffer): void {
   list.frames.push(frame.length);
   list.crcs.push(crc32c(frame));
   list.length += frame.length;
+}
+
+function copyWhole(frame: Buffer, into: Buffer): number | null {
+  return frame.length === into.length ? frame.copy(into) : null;
 }
 
 function checkLengths(stored: Buffer, target: Buffer, layout: StoredLayout): void {
@@ -100,14 +106,6 @@ function checkLengths(stored: Buffer, target: Buffer, layout: StoredLayout): voi
   }
 }
 
-function inflate(frame: Buffer, plain: number, index: number): Buffer {
-  try {
-    return zstdDecompressSync(frame, { maxOutputLength: plain });
-  } catch (cause) {
-    throw damaged(`frame ${index} cannot be decompressed`, cause);
-  }
-}
-
-function damaged(what: string, cause?: unknown): PermanentError {
-  return new PermanentError('damaged_chunk', `A stored chunk is damaged: ${what}.`, { cause });
+function damaged(what: string): PermanentError {
+  return new PermanentError('damaged_chunk', `A stored chunk is damaged: ${what}.`);
 }

@@ -13,6 +13,8 @@ import type { ChunkWorkers, EncodedChunk } from './port.ts';
 import { isShared } from './shared-buffer.ts';
 
 const PER_THREAD = 3;
+/** A thread's data lies in the callers' buffers; without these V8 would give each thread tens of MiB of young generation. */
+const LIMITS = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 };
 
 export interface ChunkWorkersOptions {
   /** Default: one a core, four at most. */
@@ -113,7 +115,10 @@ class ThreadedChunkWorkers implements ChunkWorkers {
   }
 
   #start(): Thread {
-    const worker = new Worker(new URL('./chunk-worker.ts', import.meta.url), { name: 'chunk-worker' });
+    const worker = new Worker(new URL('./chunk-worker.ts', import.meta.url), {
+      name: 'chunk-worker',
+      resourceLimits: LIMITS,
+    });
     const thread: Thread = { worker, calls: new Map() };
     this.#threads.push(thread);
     worker.on('message', (reply: ChunkReply) => this.#settle(thread, reply));
