@@ -125,7 +125,9 @@ class PartFile implements FileTarget {
   put(index: number, digest: Buffer, bytes: Buffer, signal: AbortSignal): Promise<void> {
     return mapped(async () => {
       signal.throwIfAborted();
-      this.#bytesSent += await writeSparse(this.#open(), bytes, index * this.#options.chunkSize);
+      const written = await writeSparse(this.#open(), bytes, index * this.#options.chunkSize);
+      // In a step of its own: `+= await` would read the sum before the wait and lose what others add meanwhile.
+      this.#bytesSent += written;
       this.#root.chunk(index, digest);
     });
   }
