@@ -9,6 +9,7 @@ import type { NatsConnection } from 'nats';
 import { type NodeConfig, readNodeConfig } from './config.ts';
 import { ImportRoots } from './import-roots.ts';
 import { makeHandlers } from './jobs/all.ts';
+import { boundMemory } from './memory.ts';
 import { Pools } from './pools-access.ts';
 import { makeEndpoints } from './rpc/endpoints.ts';
 
@@ -65,6 +66,7 @@ async function main(config: NodeConfig): Promise<void> {
   );
 }
 
+boundMemory();
 let config: NodeConfig | undefined;
 try {
   config = readNodeConfig(process.env);
