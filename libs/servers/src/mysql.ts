@@ -55,9 +55,13 @@ export async function startMysql(options: StartOptions): Promise<Server<{ url: s
 function nativeChild(binary: string, dir: string, port: number, password: string): Child {
   const data = join(dir, 'mysql');
   const user = process.getuid?.() === 0 ? ['--user=root'] : [];
+  // Its own: servers that start beside each other remove each other's files from a shared /tmp.
+  const scratch = join(dir, 'mysql-tmp');
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  const own = [...user, `--tmpdir=${scratch}`];
   const version = spawnSync(binary, ['--no-defaults', '--version'], { encoding: 'utf8' }).stdout ?? '';
   const isMaria = version.includes('MariaDB');
-  if (!existsSync(data)) makeData(binary, isMaria, data, user);
+  if (!existsSync(data)) makeData(binary, isMaria, data, own);
 
   const sql = join(dir, 'run', 'mysql-init.sql');
   writeFileSync(sql, accounts(password), { mode: 0o600 });
@@ -67,7 +71,7 @@ function nativeChild(binary: string, dir: string, port: number, password: string
     command: binary,
     args: [
       '--no-defaults',
-      ...user,
+      ...own,
       `--datadir=${data}`,
       // A socket's path may have 107 characters; a relative one has room whatever the directory is called.
       '--socket=mysql.sock',
@@ -88,7 +92,7 @@ function nativeChild(binary: string, dir: string, port: number, password: string
 }
 
 /** Made beside its place and renamed when it is whole: a start that was killed half-way leaves nothing to trip over. */
-function makeData(binary: string, isMaria: boolean, data: string, user: string[]): void {
+function makeData(binary: string, isMaria: boolean, data: string, own: string[]): void {
   const half = `${data}.new`;
   rmSync(half, { recursive: true, force: true });
   mkdirSync(half, { recursive: true, mode: 0o700 });
@@ -97,12 +101,12 @@ function makeData(binary: string, isMaria: boolean, data: string, user: string[]
     isMaria && installer !== undefined
       ? spawnSync(
           installer,
-          ['--no-defaults', ...user, `--datadir=${half}`, '--auth-root-authentication-method=normal', '--skip-test-db'],
+          ['--no-defaults', ...own, `--datadir=${half}`, '--auth-root-authentication-method=normal', '--skip-test-db'],
           {
             encoding: 'utf8',
           },
         )
-      : spawnSync(binary, ['--no-defaults', '--initialize-insecure', ...user, `--datadir=${half}`], { encoding: 'utf8' });
+      : spawnSync(binary, ['--no-defaults', '--initialize-insecure', ...own, `--datadir=${half}`], { encoding: 'utf8' });
   if (made.status !== 0) {
     const words = `${made.stdout ?? ''}${made.stderr ?? ''}`.trim().split('\n').slice(-3).join(' | ');
     throw new PermanentError('server_not_started', `The database's data directory ${data} could not be made: ${words}`);

@@ -81,9 +81,10 @@ export class StreamHealth implements Part {
       await jsm.streams.deleteMessage(stream, seq, false).catch(ignoreMissing);
       return await this.#unreadable(jsm, stream);
     } catch (error) {
-      if (!(error instanceof NatsError) || error.code === ErrorCode.NoResponders || isMissing(error)) return null;
-      if (error.isJetStreamError()) return String(error);
-      throw error;
+      if (!(error instanceof NatsError)) throw error;
+      // A store that failed and a subject that no stream takes are both "503": what tells them apart is whether the stream is there.
+      if (error.code !== ErrorCode.NoResponders && !error.isJetStreamError()) throw error;
+      return (await isThere(jsm, stream)) ? String(error) : null;
     }
   }
 
@@ -102,8 +103,14 @@ export class StreamHealth implements Part {
   }
 }
 
-function isMissing(error: NatsError): boolean {
-  return error.api_error?.code === 404;
+async function isThere(jsm: JetStreamManager, stream: Stream): Promise<boolean> {
+  try {
+    await jsm.streams.info(stream);
+    return true;
+  } catch (error) {
+    if (error instanceof NatsError && error.api_error?.code === 404) return false;
+    throw error;
+  }
 }
 
 function ignoreMissing(error: unknown): void {

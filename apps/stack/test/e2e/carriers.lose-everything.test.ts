@@ -1,4 +1,6 @@
 /** NATS, Redis and MySQL only carry or hold still: emptied, away or repeating themselves, they cost no job and no byte. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { Redis } from 'ioredis';
 import { connect, headers, type NatsConnection } from 'nats';
@@ -88,6 +90,18 @@ describe('the servers that carry', function () {
     const manager = await nats.jetstreamManager();
     await manager.streams.delete('OPENSERVICE_CMD');
     await manager.streams.delete('OPENSERVICE_EVT');
+    await system.api.succeeded(jobId, 120_000);
+    const next = await startAction(system, blockId, 'verify', {});
+    await system.api.succeeded(next, 120_000);
+  });
+
+  it("JetStream's files deleted under the running server while a job runs cost nothing", async () => {
+    const path = await diskFile(system, 200);
+    const blockId = await imported(system, local.id, path);
+    const remote = await s3Pool(system);
+    const jobId = await startAction(system, blockId, 'upload', { pool_id: remote });
+    await running(jobId);
+    await rm(join(system.dir, 'servers/nats/jetstream/$G/streams'), { recursive: true });
     await system.api.succeeded(jobId, 120_000);
     const next = await startAction(system, blockId, 'verify', {});
     await system.api.succeeded(next, 120_000);
