@@ -1,4 +1,4 @@
-/** What travels between `workers.ts` and `chunk-worker.ts`. A Uint8Array here is a view of shared memory, or a copy. */
+/** What travels between `workers.ts` and `chunk-worker.ts`. A Uint8Array in a request is a view of shared memory. */
 import type { FrameList, StoredLayout } from './chunk-codec.ts';
 
 export type ChunkRequest =

@@ -2,7 +2,8 @@
  * ChunkWorkers on worker threads.
  *
  * A call waits in `#waiting` until the least busy thread has fewer than PER_THREAD calls posted; only then are buffers
- * that are not shared copied, so copies never outnumber threads × PER_THREAD however many calls wait. A thread that dies
+ * that are not shared copied, so copies never outnumber threads × PER_THREAD however many calls wait; they go into buffers
+ * that are used again and again. A thread that dies
  * fails what it had in hand with a TransientError (`worker_died`) and is replaced at the next call.
  */
 import { availableParallelism } from 'node:os';
@@ -10,6 +11,7 @@ import { Worker } from 'node:worker_threads';
 import { CancelledError, PermanentError, TransientError } from '@openservice/domain';
 import type { ChunkReply, ChunkRequest } from './messages.ts';
 import type { ChunkWorkers, EncodedChunk } from './port.ts';
+import { Scratch } from './scratch.ts';
 import { isShared } from './shared-buffer.ts';
 
 const PER_THREAD = 3;
@@ -22,8 +24,10 @@ export interface ChunkWorkersOptions {
 }
 
 interface Call {
-  /** Made when the call is posted: copies what is not shared. */
-  request: () => ChunkRequest;
+  /** Made when the call is posted; `carry` answers shared memory with the bytes. */
+  request: (carry: (bytes: Buffer) => Uint8Array) => ChunkRequest;
+  /** Carries this call's bytes; free again once a thread has answered. */
+  scratch: Buffer | null;
   resolve: (reply: ChunkReply) => void;
   reject: (error: Error) => void;
 }
@@ -39,6 +43,7 @@ export function createChunkWorkers(options: ChunkWorkersOptions = {}): ChunkWork
 
 class ThreadedChunkWorkers implements ChunkWorkers {
   readonly #size: number;
+  readonly #scratch: Scratch;
   readonly #threads: Thread[] = [];
   readonly #waiting: Call[] = [];
   #nextId = 1;
@@ -46,10 +51,11 @@ class ThreadedChunkWorkers implements ChunkWorkers {
 
   constructor(size: number) {
     this.#size = Math.max(1, size);
+    this.#scratch = new Scratch(this.#size * PER_THREAD);
   }
 
   async digest(bytes: Buffer): Promise<Buffer> {
-    const reply = await this.#call(() => ({ op: 'digest', bytes: travelling(bytes) }));
+    const reply = await this.#call((carry) => ({ op: 'digest', bytes: carry(bytes) }));
     return asBuffer(reply.digest);
   }
 
@@ -57,7 +63,7 @@ class ThreadedChunkWorkers implements ChunkWorkers {
     const { frameSize, level } = options;
     const shared = isShared(out) ? out : null;
     if (out.length < bytes.length) throw new RangeError(`encode: out has ${out.length} bytes, the chunk ${bytes.length}`);
-    const reply = await this.#call(() => ({ op: 'encode', bytes: travelling(bytes), out: shared, frameSize, level }));
+    const reply = await this.#call((carry) => ({ op: 'encode', bytes: carry(bytes), out: shared, frameSize, level }));
     const list = reply.frames;
     if (list === undefined) throw new Error('a chunk worker answered encode without frames');
     if (reply.output !== undefined) asBuffer(reply.output).copy(out, 0, 0, list.length);
@@ -69,7 +75,7 @@ class ThreadedChunkWorkers implements ChunkWorkers {
     if (target.length < layout.rawLength) {
       throw new RangeError(`decode: target has ${target.length} bytes, the chunk ${layout.rawLength}`);
     }
-    const reply = await this.#call(() => ({ op: 'decode', stored: travelling(stored), target: shared, layout }));
+    const reply = await this.#call((carry) => ({ op: 'decode', stored: carry(stored), target: shared, layout }));
     if (reply.output !== undefined) asBuffer(reply.output).copy(target);
     return asBuffer(reply.digest);
   }
@@ -86,10 +92,10 @@ class ThreadedChunkWorkers implements ChunkWorkers {
     );
   }
 
-  #call(request: () => ChunkRequest): Promise<ChunkReply> {
+  #call(request: Call['request']): Promise<ChunkReply> {
     if (this.#closed) return Promise.reject(new CancelledError('The chunk workers were closed.'));
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, resolve, reject });
+      this.#waiting.push({ request, scratch: null, resolve, reject });
       this.#pump();
     });
   }
@@ -102,8 +108,16 @@ class ThreadedChunkWorkers implements ChunkWorkers {
       const id = this.#nextId++;
       thread.calls.set(id, call);
       thread.worker.ref();
-      thread.worker.postMessage({ id, request: call.request() });
+      thread.worker.postMessage({ id, request: call.request((bytes) => this.#carry(call, bytes)) });
     }
+  }
+
+  /** Shared memory as it is; else a copy of just these bytes. */
+  #carry(call: Call, bytes: Buffer): Uint8Array {
+    if (isShared(bytes)) return bytes;
+    call.scratch = this.#scratch.take(bytes.length);
+    bytes.copy(call.scratch);
+    return call.scratch.subarray(0, bytes.length);
   }
 
   /** The thread to give the next call to, started where there are too few; null when all have enough. */
@@ -130,6 +144,7 @@ class ThreadedChunkWorkers implements ChunkWorkers {
   #settle(thread: Thread, reply: ChunkReply): void {
     const call = thread.calls.get(reply.id);
     thread.calls.delete(reply.id);
+    if (call !== undefined && call.scratch !== null) this.#scratch.giveBack(call.scratch);
     // An idle thread must not keep the process alive.
     if (thread.calls.size === 0) thread.worker.unref();
     if (reply.failure === undefined) call?.resolve(reply);
@@ -150,11 +165,6 @@ class ThreadedChunkWorkers implements ChunkWorkers {
 function fail(thread: Thread, error: Error): void {
   for (const call of thread.calls.values()) call.reject(error);
   thread.calls.clear();
-}
-
-/** Shared memory as it is; else a copy of just these bytes (cloning a view would clone all that lies under it). */
-function travelling(bytes: Buffer): Uint8Array {
-  return isShared(bytes) ? bytes : new Uint8Array(bytes);
 }
 
 function asBuffer(bytes: Uint8Array | undefined): Buffer {
