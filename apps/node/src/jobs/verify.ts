@@ -24,15 +24,20 @@ export function verifyHandler(deps: JobDeps): JobHandler<'verify'> {
       const total = block.size * pool_ids.length;
       const meter = new ProgressMeter(0);
       const findings: Finding[] = [];
+      const whole: TransferCounters = { bytesTotal: total, bytesDone: 0, bytesSent: 0, bytesSkipped: 0 };
       for (const [i, poolId] of pool_ids.entries()) {
+        const skippedBefore = whole.bytesSkipped;
         findings.push(
-          await verifyReplica(deps, context, poolId, (now) =>
-            context.progress(meter.read({ ...now, bytesTotal: total, bytesDone: i * block.size + now.bytesDone })),
-          ),
+          await verifyReplica(deps, context, poolId, (now) => {
+            whole.bytesDone = i * block.size + now.bytesDone;
+            whole.bytesSkipped = skippedBefore + now.bytesSkipped;
+            context.progress(meter.read(whole));
+          }),
         );
       }
       const damage = findings.flatMap((finding) => finding.damage).slice(0, MAX_DAMAGE);
-      const whole: TransferCounters = { bytesTotal: total, bytesDone: total, bytesSent: 0, bytesSkipped: 0 };
+      // A replica that could not be opened is done with, too.
+      whole.bytesDone = total;
       return {
         root_digest: block.root_digest,
         size: block.size,
