@@ -115,6 +115,15 @@ describe('files as source and target', () => {
     expect((await readFile(join(dir, 'out.img'))).equals(await readFile(image))).to.equal(true);
   });
 
+  it('counts the bytes of chunks that are put at once', async () => {
+    const to = await target();
+    const bytes = Buffer.alloc(CHUNK, 'data');
+    await Promise.all([0, 1, 2, 3].map((index) => to.put(index, Buffer.alloc(32, 1), bytes, never)));
+    expect(to.bytesSent).to.equal(4 * CHUNK);
+    await to.abort(never);
+    await to.close();
+  });
+
   it('is discarded without a trace, twice without an error', async () => {
     const { to } = await copied();
     await to.close();
