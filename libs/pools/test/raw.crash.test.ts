@@ -151,7 +151,7 @@ describe('a local pool', () => {
     const made = at(root);
     const probe = await made.probe({ create: true }, signal);
     expect(probe.capacityBytes).to.be.greaterThan(0);
-    expect((await readdir(root)).sort()).to.deep.equal(['.TMP', 'pool.json']);
+    expect((await readdir(root)).sort()).to.deep.equal(['.TMP', 'pool.json', 'reserve']);
   });
 
   it('does not pass for empty when its disk is not mounted', async () => {
@@ -178,7 +178,7 @@ describe('a local pool', () => {
     const backend = createFsBackend(path);
     const keys: string[] = [];
     for await (const { key } of backend.list('', signal)) keys.push(key);
-    expect(keys).to.deep.equal(['pool.json']);
+    expect(keys).to.deep.equal(['pool.json', 'reserve']);
     await backend.put('x', Buffer.from('x'), signal);
     expect(await readdir(temp)).to.deep.equal([alive]);
   });

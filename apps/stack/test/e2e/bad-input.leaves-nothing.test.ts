@@ -1,11 +1,16 @@
 /** What a person or a server does wrong, through the REST API: a clear error, the block as it was, the same call possible again. */
+
+import { execFile } from 'node:child_process';
 import { mkdir, readdir, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { startProxy } from '@openservice/testkit';
 import { expect } from 'chai';
 import { fileDigest, makeDisk } from './disk.ts';
 import { diskFile, imported, localPool, restoredFile, s3Pool, s3PoolBody, startAction, startImport } from './steps.ts';
 import { type System, startSystem } from './system.ts';
+
+const run = promisify(execFile);
 
 describe('bad input and faults', function () {
   this.timeout(120_000);
@@ -94,6 +99,36 @@ describe('bad input and faults', function () {
       expect(await fileDigest(await restoredFile(system, blockId, remote))).to.equal(await fileDigest(path));
     } finally {
       await proxy.close();
+    }
+  });
+
+  it('a disk that is full fails the import with a code and leaves nothing; the same image goes elsewhere', async function () {
+    const mounted = join(system.dir, 'node-1', 'small');
+    await mkdir(mounted);
+    try {
+      await run('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', mounted]);
+    } catch (error) {
+      console.log(`      skipped: a small tmpfs cannot be mounted here (${String(error).split('\n')[0]})`);
+      return this.skip();
+    }
+    try {
+      const made = await system.api.ok('PUT', '/pools', {
+        type: 'local',
+        name: 'small',
+        node_id: 'node-1',
+        path: join(mounted, 'pool'),
+      });
+      const path = await diskFile(system, 60);
+      const { blockId, jobId } = await startImport(system, made.body['pool-id'], path);
+      const job = await system.api.ended(jobId);
+      expect([job.state, job.error?.code]).to.deep.equal(['failed', 'no_space']);
+      expect((await system.api.ok('GET', `/blocks/${blockId}`)).body.block.state).to.equal('error');
+      const left = (await readdir(join(mounted, 'pool'), { recursive: true })).filter((name) => /raw|digests|durable/.test(name));
+      expect(left).to.deep.equal([]);
+      await system.api.succeeded((await system.api.ok('DELETE', `/blocks/${blockId}`)).body['job-id']);
+      await imported(system, local.id, path);
+    } finally {
+      await run('umount', ['--lazy', mounted]);
     }
   });
 

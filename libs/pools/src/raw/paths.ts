@@ -2,6 +2,7 @@
  * Raw layout, version 1, under a pool's directory:
  *
  *   pool.json                              marker {format, version, pool_id, created_at}
+ *   reserve                                room for the ledger entries that free a full disk (`../reserve/backend.ts`)
  *   blocks/<block>/ledger/<8 digits>       who may write, and whether it is there (`../ledger.ts`): the truth
  *   blocks/<block>/disk.raw                the block's bytes as a sparse image that any tool reads
  *   blocks/<block>/digests                 manifest head, then 32 bytes a chunk; a hole's digest is a hole in the file

@@ -9,6 +9,7 @@ import { isMissing, mapped } from '../fs/durable.ts';
 import { isKeySegment } from '../keys.ts';
 import { Ledger, type LedgerEntry } from '../ledger.ts';
 import type { BlockReader, BlockStat, BlockWriter, Pool, PoolProbe, WriteSession } from '../pool.ts';
+import { type ReservedBackend, withReserve } from '../reserve/backend.ts';
 import { dropBlock, dropParts, placeCommitted } from './block-files.ts';
 import { claim, detailOf, inTurn, oust } from './claim.ts';
 import { committedWriter } from './committed-writer.ts';
@@ -34,7 +35,7 @@ class RawPool implements Pool {
   readonly id: string;
   readonly name: string;
   readonly #root: string;
-  readonly #backend: Backend;
+  readonly #backend: ReservedBackend;
   readonly #workers: ChunkWorkers;
   #checked = false;
 
@@ -42,7 +43,7 @@ class RawPool implements Pool {
     this.id = options.id;
     this.name = `local pool ${options.root}`;
     this.#root = options.root;
-    this.#backend = options.backend;
+    this.#backend = withReserve(options.backend);
     this.#workers = options.workers;
   }
 
@@ -52,6 +53,7 @@ class RawPool implements Pool {
     if (options.create) await createMarker(this.#backend, this.#root, this.id, signal);
     else await checkMarker(this.#backend, this.#root, this.id, signal);
     await tryOut(this.#backend, signal);
+    await this.#backend.refill(signal);
     return { capacityBytes: await this.#backend.capacity(signal), fencing: this.#backend.fencing };
   }
 
@@ -77,6 +79,7 @@ class RawPool implements Pool {
     const place = this.#place(blockId);
     const ledger = this.#ledger(blockId);
     return inTurn(place, async () => {
+      await this.#backend.refill(signal);
       const done = await claim(ledger, session, signal);
       await oust(place);
       if (done !== null) {
@@ -95,6 +98,7 @@ class RawPool implements Pool {
       await this.#ledger(blockId).advance(fence, ({ entry }) => removedBy(entry, fence), signal);
       await oust(place);
       await dropBlock(this.#root, blockId);
+      await this.#backend.refill(signal);
     });
   }
 
