@@ -75,6 +75,8 @@ export interface BlockWriter {
   abort(signal: AbortSignal): Promise<void>;
   /** Bytes handed to the pool's disk or wire by this writer, tries that failed included. */
   readonly bytesSent: number;
+  /** Bytes that were durable here when the writer was opened, sent by runs that died before they could say so; left out where not known. */
+  readonly bytesKept?: number;
   close(): Promise<void>;
 }
 

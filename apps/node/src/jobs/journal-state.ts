@@ -10,7 +10,9 @@ const fileIdentity = z.object({
 });
 
 const state = z.object({
-  /** Bytes sent by all runs of the job up to this checkpoint. */
+  /** The attempt that wrote this. */
+  attempt: z.number().int().positive().default(1),
+  /** Bytes sent by all runs of that attempt up to this checkpoint. */
   bytes_sent: z.number().nonnegative().default(0),
   /** Import: the file as it was when its first chunk was read. */
   source: fileIdentity.nullable().default(null),
@@ -20,6 +22,15 @@ const state = z.object({
   prepared: z.string().nullable().default(null),
 });
 export type JournalState = z.infer<typeof state>;
+
+/**
+ * Bytes that earlier runs of this attempt have sent. What the target holds durably beyond the last checkpoint was sent, too. Bytes of earlier
+ * attempts are the center's to add.
+ */
+export function sentBefore(journal: JournalState, attempt: number, bytesKept: number): number {
+  if (attempt > 1) return journal.attempt === attempt ? journal.bytes_sent : 0;
+  return Math.max(journal.bytes_sent, bytesKept);
+}
 
 /** `last`: JobContext.lastCheckpoint. Null, or what an unknown version wrote, is as if nothing was checkpointed. */
 export function readJournalState(last: unknown): JournalState {

@@ -10,7 +10,7 @@ import { chunkCount, PermanentError } from '@openservice/domain';
 import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
 import type { JobResult, Progress } from '@openservice/protocol';
 import { type TransferCounters, transfer } from '@openservice/transfer';
-import { type JournalState, readJournalState } from './journal-state.ts';
+import { type JournalState, readJournalState, sentBefore } from './journal-state.ts';
 import { ProgressMeter } from './progress-meter.ts';
 
 /** Chunks in flight in each job: several jobs run at once in a node of bounded memory. */
@@ -75,18 +75,23 @@ async function preparedBefore(options: Done, journal: JournalState): Promise<Out
   const root = prepared.rootDigest.toString('hex');
   if (journal.prepared !== null && root !== journal.prepared) return null;
   if (expectedRoot !== null && !prepared.rootDigest.equals(expectedRoot)) return null;
-  return { prepared, progress: wholly(block.size, journal.bytes_sent + writer.bytesSent) };
+  return {
+    prepared,
+    progress: wholly(block.size, sentBefore(journal, context.attempt, writer.bytesKept ?? 0) + writer.bytesSent),
+  };
 }
 
 async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source>, journal: JournalState): Promise<Outcome> {
   const { context, writer } = options;
-  const meter = new ProgressMeter(journal.bytes_sent);
+  const before = sentBefore(journal, context.attempt, writer.bytesKept ?? 0);
+  const meter = new ProgressMeter(before);
   const save = (counters: Pick<TransferCounters, 'bytesSent'>, more: Partial<JournalState> = {}) =>
     context.checkpoint({
       ...journal,
       prepared: null,
       ...options.state?.(),
-      bytes_sent: journal.bytes_sent + counters.bytesSent,
+      attempt: context.attempt,
+      bytes_sent: before + counters.bytesSent,
       ...more,
     });
   const source = await options.openSource();

@@ -5,7 +5,7 @@ import type { JobParams, JobResult } from '@openservice/protocol';
 import { discardFileTarget, openFileTarget } from '@openservice/transfer';
 import { blockOf, copyToPool, dropCopy, openReplica } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
-import { readJournalState } from './journal-state.ts';
+import { readJournalState, sentBefore } from './journal-state.ts';
 import { replicate } from './replicate.ts';
 
 type Params = JobParams['restore'];
@@ -57,7 +57,7 @@ async function restoreToFile(deps: JobDeps, context: JobContext<Params>, path: s
 /** The file was linked to its name by a run that died before it could say so: leave to commit had been granted then. */
 async function restoredBefore(context: JobContext<Params>): Promise<JobResult> {
   const { size, root_digest } = context.params.block;
-  const sent = readJournalState(context.lastCheckpoint).bytes_sent;
+  const sent = sentBefore(readJournalState(context.lastCheckpoint), context.attempt, 0);
   const progress = { bytes_total: size, bytes_done: size, bytes_sent: sent, bytes_skipped: 0, rate: 0, eta_ms: 0 };
   const result: JobResult = { root_digest, size, replicas: [], verified: false, progress, damage: [] };
   await context.requestCommit(result);

@@ -37,6 +37,8 @@ export class Uploads {
   #loose: number[] = [];
   #sequence: number;
   #stored = 0;
+  /** Bytes in packs that earlier runs made durable. */
+  readonly bytesKept: number;
   #failure: unknown = null;
 
   constructor(
@@ -52,6 +54,7 @@ export class Uploads {
     this.#salt = session.salt;
     this.#sequence = session.firstSequence;
     this.#stored = session.storedBefore;
+    this.bytesKept = session.storedBefore;
     this.#stop = stop;
   }
 

@@ -68,6 +68,10 @@ export class PacksWriter implements BlockWriter {
     return this.#uploads.bytesSent;
   }
 
+  get bytesKept(): number {
+    return this.#uploads.bytesKept;
+  }
+
   has(index: number): boolean {
     return this.#state.durable.has(index);
   }
