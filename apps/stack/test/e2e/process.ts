@@ -2,6 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
+import { findBinary } from '@openservice/servers';
+
+const setpriv = findBinary('setpriv');
 
 export class TestProcess {
   readonly name: string;
@@ -29,7 +32,10 @@ export class TestProcess {
   start(extra: Record<string, string> = {}): void {
     if (this.#child !== null) throw new Error(`${this.name} runs already`);
     this.startedAt = Date.now();
-    const child = spawn(process.execPath, [this.#entry], {
+    // Dies with the test's process, however that ends.
+    const [command, ...before] =
+      setpriv === undefined ? [process.execPath] : [setpriv, '--pdeathsig', 'KILL', '--', process.execPath];
+    const child = spawn(command, [...before, this.#entry], {
       env: { ...process.env, ...this.#env, ...extra },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
