@@ -5,4 +5,5 @@ export * from './lifecycle.ts';
 export * from './log.ts';
 export * from './micro.ts';
 export * from './nats.ts';
+export * from './periodic.ts';
 export * from './trace.ts';

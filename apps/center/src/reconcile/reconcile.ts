@@ -1,5 +1,5 @@
 /** Reconcile: every 5 s, in one center at a time, looks for nodes that fell silent and jobs past their deadline. */
-import { type Part, sleep } from '@openservice/runtime';
+import { Periodic } from '@openservice/runtime';
 import { type DataSource, isDatabaseAway } from '@openservice/store';
 import type { Plane } from '../plane.ts';
 import { actOnOverdue } from './overdue.ts';
@@ -9,47 +9,28 @@ import { sweep } from './sweep.ts';
 const EVERY_MS = 5_000;
 const SWEEP_EVERY = 12;
 
-export class Reconcile implements Part {
-  readonly name = 'reconcile';
+export class Reconcile extends Periodic {
   readonly #plane: Pick<Plane, 'database' | 'log'>;
   readonly #poke: () => void;
-  readonly #stopping = new AbortController();
   #passes = 0;
-  #work: Promise<void> = Promise.resolve();
 
   constructor(plane: Pick<Plane, 'database' | 'log'>, poke: () => void) {
+    super('reconcile', EVERY_MS);
     this.#plane = plane;
     this.#poke = poke;
   }
 
-  async start(): Promise<void> {
-    this.#work = this.#run();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#work;
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
-    while (!signal.aborted) {
-      await sleep(EVERY_MS, signal).catch(() => undefined);
-      if (signal.aborted) return;
-      try {
-        await alone(this.#plane.database, () => this.pass());
-      } catch (error) {
-        if (isDatabaseAway(error)) this.#plane.log.debug({ why: String(error) }, 'Reconcile waits for the database.');
-        else this.#plane.log.error({ err: error }, 'Reconcile failed; it tries again.');
-      }
-    }
-  }
-
-  /** One look. Tests call it by hand. */
   async pass(): Promise<void> {
-    await markPresence(this.#plane.database);
-    if (await actOnOverdue(this.#plane.database)) this.#poke();
-    if (this.#passes++ % SWEEP_EVERY === 0) await sweep(this.#plane.database);
+    await alone(this.#plane.database, async () => {
+      await markPresence(this.#plane.database);
+      if (await actOnOverdue(this.#plane.database)) this.#poke();
+      if (this.#passes++ % SWEEP_EVERY === 0) await sweep(this.#plane.database);
+    });
+  }
+
+  protected onError(error: unknown): void {
+    if (isDatabaseAway(error)) this.#plane.log.debug({ why: String(error) }, 'Reconcile waits for the database.');
+    else this.#plane.log.error({ err: error }, 'Reconcile failed; it tries again.');
   }
 }
 

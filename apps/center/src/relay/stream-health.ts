@@ -5,7 +5,7 @@
  * fails twice in a row is deleted and made anew: commands stand in the outbox, events in the nodes' journals, so nothing is lost.
  */
 import { CMD_STREAM, EVT_STREAM, probeSubject } from '@openservice/protocol';
-import { type Part, sleep } from '@openservice/runtime';
+import { Periodic, sleep } from '@openservice/runtime';
 import { ErrorCode, type JetStreamManager, NatsError } from 'nats';
 import type { Plane } from '../plane.ts';
 import { ensureAll } from './streams.ts';
@@ -18,40 +18,20 @@ const STRIKES = 2;
 const STREAMS = [CMD_STREAM, EVT_STREAM] as const;
 type Stream = (typeof STREAMS)[number];
 
-export class StreamHealth implements Part {
-  readonly name = 'stream-health';
+export class StreamHealth extends Periodic {
   readonly #plane: Plane;
   /** Told after a stream was made anew: what was in it must go again. */
   readonly #onRebuilt: () => void;
   readonly #strikes = new Map<Stream, number>();
-  readonly #stopping = new AbortController();
-  #work: Promise<void> = Promise.resolve();
 
   constructor(plane: Plane, onRebuilt: () => void) {
+    super('stream-health', LOOK_MS);
     this.#plane = plane;
     this.#onRebuilt = onRebuilt;
   }
 
-  async start(): Promise<void> {
-    this.#work = this.#run();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#work;
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
-    while (!signal.aborted) {
-      await sleep(LOOK_MS, signal).catch(() => undefined);
-      if (signal.aborted) return;
-      try {
-        await this.pass();
-      } catch (error) {
-        this.#plane.log.debug({ why: String(error) }, 'The streams cannot be looked at just now.');
-      }
-    }
+  protected onError(error: unknown): void {
+    this.#plane.log.debug({ why: String(error) }, 'The streams cannot be looked at just now.');
   }
 
   /** One look at each stream. Rejects while NATS is away. */
@@ -67,7 +47,7 @@ export class StreamHealth implements Part {
       await jsm.streams.delete(stream).catch((error: unknown) => {
         this.#plane.log.warn({ stream, why: String(error) }, 'The broken stream could not be deleted.');
       });
-      await sleep(REMOVAL_MS, this.#stopping.signal).catch(() => undefined);
+      await sleep(REMOVAL_MS, this.stopping).catch(() => undefined);
       await ensureAll(this.#plane.nc, this.#plane.database);
       this.#onRebuilt();
     }

@@ -9,6 +9,8 @@ import { until } from './until.ts';
 
 export interface OwnNats {
   url: string;
+  /** JetStream's directory. */
+  store: string;
   stop(): Promise<void>;
 }
 
@@ -34,6 +36,7 @@ export async function ownNats(): Promise<OwnNats | null> {
   });
   return {
     url,
+    store: join(dir, 'js'),
     async stop() {
       const gone = once(child, 'exit');
       child.kill('SIGTERM');
