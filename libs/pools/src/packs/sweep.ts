@@ -12,6 +12,7 @@ import { attemptPrefix, blockPrefix, fenceOf, locationsKey, manifestKey, packKey
 import { decodePackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';
 import { HASH_BYTES, Locations, unpackSegment } from './segment.ts';
 import { decodeSessionRecord } from './session-record.ts';
+import { sideBySide } from './side-by-side.ts';
 
 /** Removes session records of fences up to `fence`, each after the packs it lists, but for those that `keeps` names. */
 export async function sweepSessions(
@@ -21,14 +22,14 @@ export async function sweepSessions(
   keeps: (pack: Buffer) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const { key } of backend.list(sessionPrefix(blockId), signal)) {
-    if ((fenceOf(key) ?? Number.POSITIVE_INFINITY) > fence) continue;
+  await sideBySide(backend.list(sessionPrefix(blockId), signal), async ({ key }) => {
+    if ((fenceOf(key) ?? Number.POSITIVE_INFINITY) > fence) return;
     const record = await readOrNull(backend, key, (bytes) => decodeSessionRecord(bytes, key), signal);
     for (const pack of record?.packs ?? []) {
       if (!keeps(pack.name)) await backend.remove(packKey(pack.name.toString('hex')), signal);
     }
     await backend.remove(key, signal);
-  }
+  });
 }
 
 /** Removes manifests and segments of fences up to `fence`, without their packs: those of attempts that did not commit. */
@@ -58,8 +59,8 @@ async function sweepAttempt(backend: Backend, blockId: string, fence: number, si
     const segment = locationsKey(blockId, fence, hash);
     const stored = await readOrNull(backend, segment, (bytes) => bytes, signal);
     if (stored === null) continue;
-    for (const pack of new Locations(await unpackSegment(stored, hash, segment)).packs)
-      await backend.remove(packKey(pack), signal);
+    const { packs } = new Locations(await unpackSegment(stored, hash, segment));
+    await sideBySide(packs, (pack) => backend.remove(packKey(pack), signal));
     await backend.remove(segment, signal);
   }
   for await (const { key: other } of backend.list(attemptPrefix(blockId, fence), signal)) {
