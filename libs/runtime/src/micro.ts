@@ -136,7 +136,10 @@ export interface CallOptions {
   timeoutMs: number;
 }
 
-/** Asks a center. TransientError `center_unavailable` when none answers in time; the center's own error with its code otherwise. */
+/**
+ * Asks a center. TransientError `center_unavailable` when none answers in time; the center's own error with its code otherwise.
+ * One that it did not expect itself (`internal`: its database was restarted, say) says nothing of the request, so it is transient.
+ */
 export async function callCenter<M extends CenterMethod>(
   nc: NatsConnection,
   nodeId: string,
@@ -145,7 +148,10 @@ export async function callCenter<M extends CenterMethod>(
   options: CallOptions,
 ): Promise<CenterReply<M>> {
   const away = new TransientError('center_unavailable', `No center answers ${method}; it is away or NATS is.`);
-  const reply = await call(nc, centerRpcSubject(nodeId, method), request, options, away);
+  const reply = await call(nc, centerRpcSubject(nodeId, method), request, options, away).catch((error: unknown) => {
+    if (!(error instanceof PermanentError) || error.code !== 'internal') throw error;
+    throw new TransientError(error.code, `A center failed to answer ${method}; its log has the cause.`, { cause: error });
+  });
   return parseReply<CenterReply<M>>(centerRpc[method].reply, reply, method);
 }
 
