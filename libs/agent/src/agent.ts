@@ -92,7 +92,8 @@ class NodeAgent implements Agent {
       onSynced: () => this.#commands.onSynced(),
     });
     const assertLease = (): void => this.#presence.assertLease();
-    this.#runner = new Runner({ nc, nodeId, journal, outbox: this.#outbox, handlers, log, assertLease });
+    const awaitLease = (signal: AbortSignal): Promise<void> => this.#presence.awaitLease(signal);
+    this.#runner = new Runner({ nc, nodeId, journal, outbox: this.#outbox, handlers, log, assertLease, awaitLease });
     this.#queues = new Queues({ redisUrl: options.redisUrl, nodeId, journal, runner: this.#runner, handlers, log });
     this.#commands = new Commands({
       nc,

@@ -12,6 +12,8 @@ import type { AttemptKey, Journal } from './journal/journal.ts';
 const SYNC_EVERY_MS = 60_000;
 const CALL_MS = 5000;
 const HELD_LIMIT = 10_000;
+const LEASE_WAIT_MS = 30_000;
+const LEASE_LOOK_MS = 50;
 
 export interface NodeDescription {
   import_roots: string[];
@@ -61,6 +63,18 @@ export class Presence {
   sync(): void {
     this.#syncDue = true;
     this.#wake();
+  }
+
+  /**
+   * Resolves once the node has its lease: it has just started, or the center has just come back. Resolves without one, too, after a
+   * while: assertLease says so then. Rejects with the signal's reason.
+   */
+  async awaitLease(signal: AbortSignal): Promise<void> {
+    const limit = performance.now() + LEASE_WAIT_MS;
+    while (performance.now() >= this.#leaseUntil && performance.now() < limit) {
+      this.#wake();
+      await sleep(LEASE_LOOK_MS, signal);
+    }
   }
 
   assertLease(): void {

@@ -9,7 +9,7 @@ import { QUEUE_PREFIX, queueJobId, queueName } from '@openservice/protocol';
 import { Backoff, type Logger, orAborted, sleep } from '@openservice/runtime';
 import { type Job, Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import type { Board } from './board.ts';
+import { boardOf } from './board.ts';
 import type { AttemptKey, AttemptRow, Journal } from './journal/journal.ts';
 import type { HandlerTable } from './port.ts';
 import type { Runner } from './runner.ts';
@@ -186,14 +186,6 @@ export class Queues {
     await sleep(COMPARE_EVERY_MS, AbortSignal.any([early.signal, this.#stopping.signal])).catch(() => undefined);
     this.#compareNow = () => undefined;
   }
-}
-
-function boardOf(job: Job<BoardData>): Board {
-  const ignore = (): void => undefined;
-  return {
-    percent: (percent) => void job.updateProgress(percent).catch(ignore),
-    line: (text) => void job.log(text).catch(ignore),
-  };
 }
 
 function blockOf(params: unknown): string | null {

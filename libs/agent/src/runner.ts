@@ -33,6 +33,8 @@ export interface RunnerOptions {
   handlers: HandlerTable;
   log: Logger;
   assertLease: () => void;
+  /** Resolves once the node has its lease, or does not get it for long. */
+  awaitLease: (signal: AbortSignal) => Promise<void>;
 }
 
 /** `stopped`: the node stops, the attempt goes on after its next start. */
@@ -136,7 +138,12 @@ export class Runner {
         journal.advance(row, journal.get(row)?.state === 'committing' ? null : 'preparing', event, Date.now());
         outbox.kick();
       },
-      requestCommit: (result) => requestCommit({ ...this.#options, log }, row, result, signal),
+      requestCommit: async (result) => {
+        await requestCommit({ ...this.#options, log }, row, result, signal);
+        // A grant of before a restart, or of a center that has just come back, may be there before the first heartbeat's answer:
+        // without this wait the attempt would be void for nothing.
+        await this.#options.awaitLease(signal);
+      },
       assertLease: () => this.#options.assertLease(),
     };
   }

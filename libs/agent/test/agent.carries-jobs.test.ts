@@ -286,6 +286,24 @@ describe('agent', function () {
     expect(again).to.deep.equal([false, true]);
   });
 
+  it('waits with a commit that was granted until it has its lease', async () => {
+    center.leaseMs = 0;
+    let asked = false;
+    await start({
+      run: async (context) => {
+        await context.requestCommit(RESULT);
+        asked = true;
+        context.assertLease();
+        return RESULT;
+      },
+    });
+    await center.run('job-a');
+    await center.until(() => center.prepares > 0);
+    expect(asked).to.equal(false);
+    center.leaseMs = 10_000;
+    await center.until(() => center.find('job-a', 'succeeded') !== undefined);
+  });
+
   it('commits nothing past its lease', async () => {
     center.leaseMs = 1;
     let error: unknown;

@@ -49,6 +49,15 @@ describe('journal', () => {
     expect(journal.get({ jobId: 'job-a', attempt: 3 })?.checkpoint).to.equal(null);
   });
 
+  it('passes it on though the center has had the older one forgotten meanwhile', () => {
+    journal.accept(command('job-a', 1), 0);
+    journal.checkpoint(first, { at: 5 }, null, () => true, 0);
+    journal.finish(first, 'failed_transient', failed, 0);
+    journal.forget(first);
+    journal.accept(command('job-a', 2), 0);
+    expect(journal.get({ jobId: 'job-a', attempt: 2 })?.checkpoint).to.deep.equal({ at: 5 });
+  });
+
   it('knows an attempt that ended, over a restart and until its tombstone is a week old', () => {
     journal.accept(command('job-a', 1), 1);
     journal.finish(first, 'failed', failed, 2);

@@ -221,7 +221,10 @@ export class Journal {
     this.#write(() => {
       this.#run('DELETE FROM outbox WHERE job_id = ? AND attempt = ?', key.jobId, key.attempt);
       this.#run(
-        "UPDATE attempts SET outcome = coalesce(outcome, 'void'), state = 'finished', params = 'null', checkpoint = NULL WHERE job_id = ? AND attempt = ?",
+        // What is left to go on from stays for the next attempt, whose command may come later than this verdict.
+        `UPDATE attempts SET outcome = coalesce(outcome, 'void'), state = 'finished', params = 'null',
+           checkpoint = CASE WHEN outcome IN ('succeeded', 'failed', 'cancelled') THEN NULL ELSE checkpoint END
+         WHERE job_id = ? AND attempt = ?`,
         key.jobId,
         key.attempt,
       );
