@@ -8,7 +8,7 @@
  * chunks of earlier runs back first: what a power cut did to them shows then.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, open, unlink } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readlink, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { ChunkWorkers } from '@openservice/codec';
 import { asOpenServiceError, chunkCount, PermanentError } from '@openservice/domain';
@@ -221,6 +221,7 @@ async function createPart(part: string, size: number): Promise<FileHandle> {
   await removePart(part);
   const handle = await open(part, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
   try {
+    await demandOpenedAt(part, handle);
     await handle.truncate(size);
     await syncDirectory(dirname(part));
     return handle;
@@ -234,7 +235,23 @@ async function openResumed(part: string, resume: FileTargetState | null): Promis
   if (resume === null) return null;
   const there = await identity(part);
   if (there === null || !sameFile(there, resume)) return null;
-  return open(part, constants.O_RDWR | constants.O_NOFOLLOW);
+  const handle = await open(part, constants.O_RDWR | constants.O_NOFOLLOW);
+  const { dev, ino } = await handle.stat({ bigint: true });
+  if (sameFile({ dev: String(dev), ino: String(ino) }, resume)) return handle;
+  // Another file was put there between the look and the open: nothing of it is touched.
+  await handle.close();
+  return null;
+}
+
+/** A link that was swapped in for a directory of the path since it was resolved must not lead the file elsewhere. */
+async function demandOpenedAt(part: string, handle: FileHandle): Promise<void> {
+  const opened = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => null);
+  if (opened === null || opened === part) return;
+  await unlink(part);
+  throw new PermanentError(
+    'path_not_allowed',
+    `The directory ${dirname(part)} became a link to another place while the restore began; nothing was written there.`,
+  );
 }
 
 async function removePart(part: string): Promise<void> {

@@ -1,4 +1,18 @@
-import { link, mkdtemp, open, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import {
+  link,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
@@ -33,7 +47,7 @@ describe('files as source and target', () => {
   });
   after(() => workers.close());
   beforeEach(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'transfer-'));
+    dir = await realpath(await mkdtemp(join(tmpdir(), 'transfer-')));
     image = join(dir, 'disk.img');
     const handle = await open(image, 'w');
     await handle.truncate(SIZE);
@@ -77,6 +91,16 @@ describe('files as source and target', () => {
     expect(await readFile(join(dir, 'out.img'), 'utf8')).to.equal('precious');
     expect(await readdir(dir)).to.have.members(['disk.img', 'out.img']);
     expect(await failure(target())).to.include({ code: 'target_exists' });
+  });
+
+  it('writes nothing through a directory that became a link since its path was resolved', async () => {
+    if (process.platform !== 'linux') return;
+    await mkdir(join(dir, 'elsewhere'));
+    await symlink(join(dir, 'elsewhere'), join(dir, 'swapped'));
+    const path = join(dir, 'swapped', 'out.img');
+    const options = { path, size: SIZE, chunkSize: CHUNK, jobId: 'job-1', resume: null, workers, signal: never };
+    expect(await failure(openFileTarget(options))).to.have.property('code', 'path_not_allowed');
+    expect(await readdir(join(dir, 'elsewhere'))).to.deep.equal([]);
   });
 
   it('knows its own file after a crash between the link and the end', async () => {
