@@ -58,7 +58,9 @@ function takeLock() {
     }
     try {
       const holder = Number(readFileSync(LOCK, 'utf8'));
-      if (holder > 0) process.kill(holder, 0);
+      // In a container that was started again the dead holder's pid may be our own.
+      if (holder === process.pid) rmSync(LOCK, { force: true });
+      else if (holder > 0) process.kill(holder, 0);
     } catch (error) {
       if (error.code === 'ESRCH') rmSync(LOCK, { force: true });
     }

@@ -12,18 +12,26 @@ function runsNode(pid: number): boolean {
   }
 }
 
+/** What this very process holds: after a restart of a container the pid in a file of before may be our own. */
+const held = new Set<string>();
+
 /** Only one stack runs in a directory. Throws PermanentError `already_running` with its pid. Answers how to let go. */
 export function ownDirectory(dir: string): () => void {
   const file = join(dir, 'stack.pid');
   for (;;) {
     try {
       writeFileSync(file, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
-      return () => rmSync(file, { force: true });
+      held.add(file);
+      return () => {
+        held.delete(file);
+        rmSync(file, { force: true });
+      };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const pid = readPid(file);
-    if (pid !== undefined && isAlive(pid) && runsNode(pid)) {
+    const runs = pid === process.pid ? held.has(file) : pid !== undefined && isAlive(pid) && runsNode(pid);
+    if (runs) {
       throw new PermanentError('already_running', `A stack runs in ${dir} already (pid ${pid}); stop it, or give another --dir.`);
     }
     rmSync(file, { force: true });
