@@ -4,7 +4,7 @@ import type { JobParams } from '@openservice/protocol';
 import { type Block, type EntityManager, type Pool, type Replica, ReplicaSchema } from '@openservice/store';
 import { submitJob } from '../jobs/submit-job.ts';
 import type { Caller } from './caller.ts';
-import { replicasOf } from './lookups.ts';
+import { replicasOf, usablePool } from './lookups.ts';
 import { anyOnlineNode, nodeOfPool, workingNode } from './placement.ts';
 import { blockRef, chooseFor, readable } from './read-from.ts';
 import { Refusal } from './refusal.ts';
@@ -78,6 +78,7 @@ export async function submitReplica(
     job_id: jobId,
     created_at: new Date(),
   });
+  await usablePool(manager, target.id); // under the lock that the claim took: it may have been deleted meanwhile
   return jobId;
 }
 
