@@ -1,6 +1,6 @@
 /** Jobs whose owner was silent past the deadline: somebody acts, and the history says so. */
 import { isTerminal, JOB_STATE_RULES } from '@openservice/domain';
-import { type DataSource, type EntityManager, inTransaction, type Job } from '@openservice/store';
+import { type DataSource, type EntityManager, inTransaction, isDatabaseAway, type Job } from '@openservice/store';
 import { commandCancel, commandRun, sendAgain } from '../jobs/attempts.ts';
 import { fromNow, NOW } from '../jobs/clock.ts';
 import { addHistory, finish, lockJob } from '../jobs/transition.ts';
@@ -10,12 +10,22 @@ import { SUSPECT_MS } from './presence.ts';
 const MOST_A_PASS = 200;
 const LONG_AWAY_MS = 600_000;
 
-/** True when commands were written for the relay. */
+/** True when commands were written for the relay. Rejects, after all were looked at, with the first that failed. */
 export async function actOnOverdue(database: DataSource): Promise<boolean> {
   const rows = await database.query<{ id: string }[]>(
     `SELECT id FROM jobs WHERE deadline_at < ${NOW} ORDER BY deadline_at LIMIT ${MOST_A_PASS}`,
   );
-  for (const { id } of rows) await inTransaction(database, (manager) => actOn(manager, id));
+  let failure: { error: unknown } | null = null;
+  for (const { id } of rows) {
+    try {
+      await inTransaction(database, (manager) => actOn(manager, id));
+    } catch (error) {
+      if (isDatabaseAway(error)) throw error;
+      // One job that cannot be acted on must not keep those behind it waiting.
+      failure ??= { error };
+    }
+  }
+  if (failure !== null) throw failure.error;
   return rows.length > 0;
 }
 
