@@ -3,9 +3,10 @@
  * environment when several centers share it). Sealed text is `v1.<nonce>.<tag>.<ciphertext>`, base64url.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PermanentError } from '@openservice/domain';
+import { madeOnce } from './made-once.ts';
 
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
@@ -55,33 +56,9 @@ export async function loadSecrets(dataDir: string, fromEnvironment?: string): Pr
     return createSecrets(Buffer.from(fromEnvironment, hex ? 'hex' : 'base64'));
   }
   const path = join(dataDir, KEY_FILE);
-  await mkdir(dataDir, { recursive: true });
-  const key = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return makeKey(path);
-    throw error;
-  });
+  const key = await madeOnce(path, () => randomBytes(KEY_BYTES));
   await chmod(path, 0o600);
   return createSecrets(key);
-}
-
-/** Made under another name and linked: two centers that start at once end with the same key, and a crash leaves no short one. */
-async function makeKey(path: string): Promise<Buffer> {
-  const own = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-  const file = await open(own, 'wx', 0o600);
-  try {
-    await file.writeFile(randomBytes(KEY_BYTES));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  try {
-    await link(own, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  } finally {
-    await rm(own, { force: true });
-  }
-  return readFile(path);
 }
 
 function badKey(why: string): PermanentError {

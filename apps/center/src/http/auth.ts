@@ -1,10 +1,10 @@
 /** Bearer tokens: kept as SHA-256 alone, looked up by the hash, so no comparison leaks how much of one was right. */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newId } from '@openservice/domain';
 import { type DataSource, type Token, TokenSchema } from '@openservice/store';
 import type { Context, MiddlewareHandler } from 'hono';
+import { madeOnce } from '../made-once.ts';
 import { mayActAs, type Role } from '../services/caller.ts';
 import { Refusal } from '../services/refusal.ts';
 import type { AppDeps, AppEnv } from './deps.ts';
@@ -20,13 +20,9 @@ export const hashToken = (token: string): string => createHash('sha256').update(
  */
 export async function ensureAdminToken(database: DataSource, dataDir: string): Promise<string> {
   const path = join(dataDir, 'token');
-  await mkdir(dataDir, { recursive: true });
-  let token = await readToken(path);
-  if (token === null) {
-    const made = `ost_${randomBytes(32).toString('base64url')}`;
-    token = (await writeToken(path, made)) ? made : await readToken(path);
-  }
-  if (token === null || token === '') throw new Error(`The token file ${path} is empty; remove it and start again.`);
+  const made = await madeOnce(path, () => Buffer.from(`ost_${randomBytes(32).toString('base64url')}\n`));
+  const token = made.toString('utf8').trim();
+  if (token === '') throw new Error(`The token file ${path} is empty; remove it and start again.`);
   await database.query('INSERT IGNORE INTO tokens (id, name, role, token_hash, created_at) VALUES (?, ?, ?, ?, ?)', [
     newId('req').replace('req-', 'token-'),
     'admin',
@@ -35,32 +31,6 @@ export async function ensureAdminToken(database: DataSource, dataDir: string): P
     new Date(),
   ]);
   return token;
-}
-
-async function readToken(path: string): Promise<string | null> {
-  try {
-    return (await readFile(path, 'utf8')).trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-/** False when another center of this directory was first. */
-async function writeToken(path: string, token: string): Promise<boolean> {
-  try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      await file.writeFile(`${token}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  }
 }
 
 /** The token's row or null. TransientError `database_unavailable` when the database does not answer within 2 s. */

@@ -1,17 +1,22 @@
 /** Jobs that the center believes on a node which does not hold them: a command that was lost, or a journal that was. */
 import type { HeldAttempt } from '@openservice/protocol';
-import { type DataSource, type EntityManager, inTransaction, type Job } from '@openservice/store';
+import { type EntityManager, inTransaction, isDatabaseAway, type Job } from '@openservice/store';
 import { retry } from '../ingest/apply-event.ts';
 import { commandRun, sendAgain } from '../jobs/attempts.ts';
 import { NOW } from '../jobs/clock.ts';
 import { finish, lockJob } from '../jobs/transition.ts';
+import type { Plane } from '../plane.ts';
 
 /** The node may have taken, or ended, a job while its list was under way; younger states are left alone. */
 const SETTLED_MS = 15_000;
 const AT_NODE = "'dispatched', 'accepted', 'running', 'preparing', 'committing', 'cancelling'";
 
 /** True when commands were written for the relay. */
-export async function findLost(database: DataSource, nodeId: string, held: readonly HeldAttempt[]): Promise<boolean> {
+export async function findLost(
+  { database, log }: Pick<Plane, 'database' | 'log'>,
+  nodeId: string,
+  held: readonly HeldAttempt[],
+): Promise<boolean> {
   const here = new Map(held.map((one) => [one.job_id, one]));
   const believed = await database.query<{ id: string; attempt: number; state: string }[]>(
     `SELECT id, attempt, state FROM jobs WHERE node_id = ? AND state IN (${AT_NODE})`,
@@ -21,12 +26,18 @@ export async function findLost(database: DataSource, nodeId: string, held: reado
   for (const { id, attempt, state } of believed) {
     const isHere = here.get(id)?.attempt === attempt;
     if (isHere && state !== 'cancelling') continue;
-    const did = await inTransaction(database, async (manager) => {
-      const job = await lockJob(manager, id);
-      if (job === null || job.state !== state || job.attempt !== attempt) return false;
-      return isHere ? sendAgain(manager, job, 'cancel') : replace(manager, job);
-    });
-    written ||= did;
+    try {
+      const did = await inTransaction(database, async (manager) => {
+        const job = await lockJob(manager, id);
+        if (job === null || job.state !== state || job.attempt !== attempt) return false;
+        return isHere ? sendAgain(manager, job, 'cancel') : replace(manager, job);
+      });
+      written ||= did;
+    } catch (error) {
+      if (isDatabaseAway(error)) throw error;
+      // One job that cannot be mended must hold up neither the others nor the node's sync.
+      log.error({ err: error, job_id: id }, 'A job that its node does not hold could not be mended; the next sync tries again.');
+    }
   }
   return written;
 }

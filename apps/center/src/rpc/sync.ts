@@ -34,7 +34,7 @@ export async function sync(plane: Plane, request: CenterRequest<'sync'>, poke: (
   }));
   const continued = answers.filter((answer) => answer.verdict === 'continue').map((answer) => answer.job_id);
   await extend(plane.database, continued);
-  if (await findLost(plane.database, request.node_id, request.held)) poke();
+  if (await findLost(plane, request.node_id, request.held)) poke();
   return { answers, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS };
 }
 
