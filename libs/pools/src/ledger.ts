@@ -101,10 +101,25 @@ export class Ledger {
   }
 }
 
+const STATES: readonly unknown[] = ['open', 'committed', 'removed'] satisfies LedgerEntry['state'][];
+
+/** An entry that is not whole is never taken for "not there": whoever believed that would sweep the block's data. */
 function parseEntry(bytes: Buffer, key: string): LedgerEntry {
+  let entry: Partial<LedgerEntry> | null;
   try {
-    return JSON.parse(bytes.toString('utf8')) as LedgerEntry;
+    entry = JSON.parse(bytes.toString('utf8')) as Partial<LedgerEntry> | null;
   } catch (cause) {
     throw new PermanentError('damaged_ledger', `Ledger entry ${key} is not JSON; it is damaged.`, { cause });
   }
+  const whole =
+    typeof entry === 'object' &&
+    entry !== null &&
+    STATES.includes(entry.state) &&
+    Number.isSafeInteger(entry.fence) &&
+    typeof entry.jobId === 'string' &&
+    Number.isSafeInteger(entry.attempt) &&
+    typeof entry.detail === 'object' &&
+    entry.detail !== null;
+  if (!whole) throw new PermanentError('damaged_ledger', `Ledger entry ${key} lacks its state or fence; it is damaged.`);
+  return entry as LedgerEntry;
 }

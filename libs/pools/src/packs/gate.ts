@@ -2,7 +2,11 @@ import { CancelledError } from '@openservice/domain';
 
 /** Rejects once `signal` fires; else as `promise` settles. */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) throw new CancelledError('The work was stopped.');
+  if (signal.aborted) {
+    // Nobody waits for it any more.
+    promise.catch(() => undefined);
+    throw new CancelledError('The work was stopped.');
+  }
   let stop = (): void => {};
   const aborted = new Promise<never>((_, reject) => {
     stop = () => reject(new CancelledError('The work was stopped.'));

@@ -41,7 +41,7 @@ export async function openWriting(pool: PoolParts, session: WriteSession, signal
   if (since > 0) await sweepBlock(backend, blockId, since - 1, signal);
 
   const state = new WriterState(session.size, session.chunkSize);
-  const past = await replay(pool, session, state, signal);
+  const past = await replay(pool, session, since, state, signal);
   const stop = new AbortController();
   const salt = randomBytes(SALT_BYTES);
   const uploads = new Uploads(backend, state, { blockId, fence, salt, ...past }, stop.signal);
@@ -120,7 +120,14 @@ interface Past {
   storedBefore: number;
 }
 
-async function replay(pool: PoolParts, session: WriteSession, state: WriterState, signal: AbortSignal): Promise<Past> {
+/** Records from `since` on; a record of a lower fence may be a late one of another job. */
+async function replay(
+  pool: PoolParts,
+  session: WriteSession,
+  since: number,
+  state: WriterState,
+  signal: AbortSignal,
+): Promise<Past> {
   const { backend, digestKey } = pool;
   const numbers = new Map<string, number>();
   const numberOf = (name: Buffer, size: number): number => {
@@ -139,7 +146,7 @@ async function replay(pool: PoolParts, session: WriteSession, state: WriterState
   };
   for await (const { key } of backend.list(sessionPrefix(session.blockId), signal)) {
     const fence = fenceOf(key);
-    if (fence === null || fence > session.fence) continue;
+    if (fence === null || fence < since || fence > session.fence) continue;
     if (fence === session.fence) firstSequence = Number(key.slice(-8)) + 1;
     if (keys.push(key) === READING) await read();
   }

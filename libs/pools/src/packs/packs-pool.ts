@@ -118,10 +118,27 @@ class PacksPool implements Pool {
   }
 
   async #committed(blockId: string, signal: AbortSignal): Promise<{ fence: number; manifest: PackedManifest } | null> {
-    const { entry } = await new Ledger(this.#backend, ledgerPrefix(blockId)).head(signal);
-    if (entry?.state !== 'committed') return null;
-    const key = manifestKey(blockId, entry.fence);
-    return { fence: entry.fence, manifest: decodePackedManifest(await this.#backend.get(key, null, signal), key) };
+    const ledger = new Ledger(this.#backend, ledgerPrefix(blockId));
+    let { number, entry } = await ledger.head(signal);
+    for (;;) {
+      if (entry?.state !== 'committed') return null;
+      const { fence } = entry;
+      const key = manifestKey(blockId, fence);
+      try {
+        return { fence, manifest: decodePackedManifest(await this.#backend.get(key, null, signal), key) };
+      } catch (error) {
+        if (!(error instanceof ObjectNotFoundError)) throw error;
+      }
+      // Removed between the two reads, or else by somebody's hand.
+      const again = await ledger.head(signal);
+      if (again.number === number) {
+        throw new PermanentError(
+          'damaged_block',
+          `The manifest of block ${blockId} is missing from ${this.name} though nobody removed it.`,
+        );
+      }
+      ({ number, entry } = again);
+    }
   }
 
   async #readMark(signal: AbortSignal): Promise<PoolMark | null> {

@@ -57,10 +57,9 @@ async function sweepAttempt(backend: Backend, blockId: string, fence: number, si
     const hash = manifest!.segments.subarray(at + HASH_BYTES, at + SEGMENT_ENTRY_BYTES);
     if (isHole(hash)) continue;
     const segment = locationsKey(blockId, fence, hash);
-    const stored = await readOrNull(backend, segment, (bytes) => bytes, signal);
-    if (stored === null) continue;
-    const { packs } = new Locations(await unpackSegment(stored, hash, segment));
-    await sideBySide(packs, (pack) => backend.remove(packKey(pack), signal));
+    const read = async (bytes: Buffer) => new Locations(await unpackSegment(bytes, hash, segment)).packs;
+    const packs = await readOrNull(backend, segment, read, signal);
+    await sideBySide(packs ?? [], (pack) => backend.remove(packKey(pack), signal));
     await backend.remove(segment, signal);
   }
   for await (const { key: other } of backend.list(attemptPrefix(blockId, fence), signal)) {
@@ -73,11 +72,11 @@ async function sweepAttempt(backend: Backend, blockId: string, fence: number, si
 async function readOrNull<T>(
   backend: Backend,
   key: string,
-  decode: (bytes: Buffer) => T,
+  decode: (bytes: Buffer) => T | Promise<T>,
   signal: AbortSignal,
 ): Promise<T | null> {
   try {
-    return decode(await backend.get(key, null, signal));
+    return await decode(await backend.get(key, null, signal));
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return null;
     if (error instanceof PermanentError && error.code.startsWith('damaged_')) return null;

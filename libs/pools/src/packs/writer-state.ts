@@ -113,9 +113,12 @@ export class WriterState {
     }
   }
 
-  /** Takes out the segments with data of which every chunk is durable. */
+  /**
+   * Takes out the segments with data of which every chunk is durable, in ascending order: one that was taken and is not written yet looks
+   * like holes to whoever writes a later one.
+   */
   takeFinished(): [number, LiveSegment][] {
-    const finished = [...this.#live].filter(([segment]) => this.complete(segment));
+    const finished = [...this.#live].filter(([segment]) => this.complete(segment)).sort(([a], [b]) => a - b);
     for (const [segment] of finished) this.#live.delete(segment);
     return finished;
   }

@@ -52,6 +52,11 @@ export async function createRawReader(
     await files.digests.read(head, 0, head.length, 0);
     const { size, chunkSize } = decodeManifestHead(head);
     const actual = (await files.data.stat()).size;
+    const told = (await files.digests.stat()).size;
+    if (told !== digestOffset(chunkCount(size, chunkSize))) {
+      // Digests that are cut off would read as holes.
+      throw new PermanentError('damaged_manifest', `The digests of block ${blockId} have ${told} bytes; they are damaged.`);
+    }
     if (size !== detail.size || chunkSize !== detail.chunkSize || actual !== size) {
       throw new PermanentError(
         'damaged_manifest',

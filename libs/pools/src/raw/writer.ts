@@ -182,6 +182,8 @@ class RawWriter implements BlockWriter {
     try {
       this.#unsynced = 0;
       await Promise.all([this.#files.data.datasync(), this.#files.digests.datasync()]);
+      // An early sync under way may be the one that was told of a failed write.
+      await this.#earlySync;
       this.#mustBeWhole();
       await this.#save(fresh);
     } catch (error) {

@@ -153,6 +153,10 @@ class S3Backend implements Backend {
         yield { key: object.Key.slice(this.#prefix.length), size: object.Size ?? 0 };
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+      if (page.IsTruncated === true && token === undefined) {
+        // Half a list that passes for a whole one would hide ledger entries.
+        throw new TransientError('list_cut', `The ${this.name} cut a list off without saying how it goes on.`);
+      }
     } while (token !== undefined);
   }
 
