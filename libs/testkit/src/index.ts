@@ -1,4 +1,3 @@
 export { freshDatabase, freshPrefix, tempDir, testUrl } from './fresh.ts';
 export { type Proxy, startProxy } from './proxy.ts';
-export { type SpawnedNode, spawnNode } from './spawn-node.ts';
-export { waitFor, waitForEvent } from './wait.ts';
+export { waitFor } from './wait.ts';

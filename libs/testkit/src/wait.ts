@@ -1,5 +1,3 @@
-import type { EventEmitter } from 'node:events';
-import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 
 /** The first value of `look` that is not undefined, null or false. Throws after `limitMs`, naming `what`. */
@@ -14,14 +12,5 @@ export async function waitFor<T>(
     if (value !== undefined && value !== null && value !== false) return value as NonNullable<Exclude<T, false>>;
     if (Date.now() > deadline) throw new Error(`Waited ${limitMs} ms for: ${what}.`);
     await pause(20);
-  }
-}
-
-/** The arguments of the next `event`. Throws after `limitMs`. */
-export async function waitForEvent(emitter: EventEmitter, event: string, limitMs = 10_000): Promise<unknown[]> {
-  try {
-    return await once(emitter, event, { signal: AbortSignal.timeout(limitMs) });
-  } catch (error) {
-    throw new Error(`Waited ${limitMs} ms for the event ${event}.`, { cause: error });
   }
 }

@@ -64,7 +64,9 @@ export class Ingest implements Part {
         if (signal.aborted) break;
         this.#plane.log.warn({ why: String(error) }, 'Events cannot be pulled just now; trying on.');
         await sleep(AGAIN_MS, signal).catch(() => undefined);
-        await ensureAll(this.#plane.nc, this.#plane.database).catch(() => undefined);
+        await ensureAll(this.#plane.nc, this.#plane.database).catch((why: unknown) => {
+          this.#plane.log.debug({ why: String(why) }, 'The streams cannot be made just now; the next try makes them.');
+        });
       }
     }
     await Promise.all(this.#jobs.values());
