@@ -1,5 +1,6 @@
 /** Every migration, oldest first. A new one is one file and one line here. */
 import type { MigrationInterface } from 'typeorm';
 import { Foundation1763800000001 } from './0001-foundation.ts';
+import { StorageEngine1763900000002 } from './0002-storage-engine.ts';
 
-export const MIGRATIONS: (new () => MigrationInterface)[] = [Foundation1763800000001];
+export const MIGRATIONS: (new () => MigrationInterface)[] = [Foundation1763800000001, StorageEngine1763900000002];

@@ -1,3 +1,15 @@
-/** Every kind of work a node does on blocks. At start a node proves that it has exactly one handler for each. */
-export const JOB_KINDS = ['import', 'upload', 'restore', 'delete', 'verify'] as const;
+/** Every kind of work a node does. At start a node proves that it has exactly one handler for each. */
+export const JOB_KINDS = [
+  'import',
+  'upload',
+  'copy',
+  'move',
+  'restore',
+  'delete',
+  'undelete',
+  'verify',
+  'gc',
+  'pool_verify',
+  'rebuild',
+] as const;
 export type JobKind = (typeof JOB_KINDS)[number];

@@ -9,8 +9,8 @@ import { FencedError, PermanentError } from '@openservice/domain';
 import type { Backend } from './backend.ts';
 
 export interface LedgerEntry {
-  /** `open`: being written; `committed`: there; `removed`: gone, but the fence stands. */
-  state: 'open' | 'committed' | 'removed';
+  /** `open`: being written; `committed`: there; `trashed`: kept, but not visible; `removed`: gone, but the fence stands. */
+  state: 'open' | 'committed' | 'trashed' | 'removed';
   fence: number;
   jobId: string;
   attempt: number;

@@ -8,6 +8,7 @@
  * Errors are those of @openservice/domain: PermanentError (`block_not_in_pool`, `damaged_chunk`, `no_space`,
  * `access_denied`, …), TransientError, FencedError (a newer fence owns the block here), CancelledError on abort.
  */
+import type { EncodedChunk } from '@openservice/codec';
 
 /** A source of chunks: a stored block, or a file being imported. */
 export interface ChunkSource {
@@ -23,6 +24,8 @@ export interface ChunkSource {
    * May run many times at once. The hole digest comes back for a chunk that is all zeros.
    */
   readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer>;
+  /** The digest of chunk `index` where it is known without reading it, the hole digest for a hole; null where it is not. */
+  knownDigest?(index: number, signal: AbortSignal): Promise<Buffer | null>;
   close(): Promise<void>;
 }
 
@@ -35,6 +38,19 @@ export interface BlockReader extends ChunkSource {
   readonly rootDigest: Buffer;
   /** Any bytes, checked; for live disks. PermanentError `out_of_range` past the end. */
   read(offset: number, length: number, signal: AbortSignal): Promise<Buffer>;
+  /**
+   * Chunk `index` compressed as it is stored, its frames checked by their CRCs but not decoded: whoever takes it checks it against the
+   * digest. Null where it is not stored so (a hole, a raw image, an encrypted pool): use readChunk.
+   */
+  readStored?(index: number, signal: AbortSignal): Promise<StoredChunk | null>;
+}
+
+/** A chunk in compressed frames, as packs and the wire between pools have it (docs/format.md, Chunk record). */
+export interface StoredChunk extends EncodedChunk {
+  digest: Buffer;
+  /** Raw bytes of each frame but perhaps the last. */
+  frameSize: number;
+  rawLength: number;
 }
 
 /** Who writes: a block's replica is written by one attempt of one job at a time. */
@@ -47,6 +63,17 @@ export interface WriteSession {
   attempt: number;
   /** Fencing token: grows with every attempt that may touch this block. A pool refuses a lower one than it has seen. */
   fence: number;
+  /** Kept with the block, for `list`. */
+  meta?: BlockMeta;
+}
+
+/** What a pool keeps of the center's row: enough to make it again. Times are RFC 3339. */
+export interface BlockMeta {
+  name: string;
+  set_id: string | null;
+  set_name: string | null;
+  parent_block_id: string | null;
+  created_at: string;
 }
 
 /**
@@ -58,11 +85,17 @@ export interface BlockWriter {
   has(index: number): boolean;
   /** For each digest: true where the pool does not hold such a chunk yet and its bytes must be put. */
   missing(digests: readonly Buffer[]): Promise<boolean[]>;
+  /** True when the target holds a chunk with this digest at `index` already (a file restored over): then it need not be put. */
+  holds?(index: number, digest: Buffer, signal: AbortSignal): Promise<boolean>;
   /**
    * Takes chunk `index`. Resolves when `bytes` may be reused (back pressure), not when they are durable.
    * Chunks may come in any order within a window of 64 chunks, many at once; the same chunk twice is no error.
+   * `bytes` may be empty for a chunk that `missing` said is there; PermanentError `chunk_bytes_needed` when it no longer is: put it
+   * again with its bytes.
    */
   put(index: number, digest: Buffer, bytes: Buffer, signal: AbortSignal): Promise<void>;
+  /** As `put`, with a chunk as another pool stores it. It is decoded once to check its digest (PermanentError `damaged_chunk`), and stored as it came. */
+  putStored?(index: number, chunk: StoredChunk, signal: AbortSignal): Promise<void>;
   /** Chunks `first` … `first + count - 1` are holes. */
   hole(first: number, count: number): void;
   /** All that was put before the call is durable, and known to the next attempt, once this resolves. */
@@ -90,6 +123,30 @@ export interface BlockStat extends Prepared {
   blockId: string;
   size: number;
   chunkSize: number;
+  /** True: in the pool's trash; neither stat nor openReader knows it. */
+  trashed?: boolean;
+  meta?: BlockMeta | null;
+}
+
+export interface CollectOptions {
+  jobId: string;
+  /** ms that collection waits for sessions older than it to say that they know what is condemned; after that the rest is left to the next. */
+  waitLimit?: number;
+  /** Objects looked at so far, and an estimate of all. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+export interface CollectReport {
+  removedObjects: number;
+  freedBytes: number;
+  /** Bytes of packs or files that stay. */
+  liveBytes: number;
+  /** Condemned, and kept because sessions did not answer in time: the next collection removes it. */
+  keptObjects: number;
+  /** Those sessions: `block … by job …`. */
+  waitingFor: string[];
+  /** Blocks that could not be marked from, by message: while there are any, nothing at all is removed. */
+  damaged: { blockId: string; message: string }[];
 }
 
 export interface PoolProbe {
@@ -118,9 +175,28 @@ export interface Pool {
    * true for all, and prepare() and commit() answer as they did.
    */
   openWriter(session: WriteSession, signal: AbortSignal): Promise<BlockWriter>;
-  /** Removes the block, committed or not. Not there: no error, but the fence stands. FencedError for an old attempt. */
+  /**
+   * Opens block `session.blockId` as a copy of `from`, committed in this pool, without moving data: has() is true for all, and prepare
+   * and commit are all there is to do. Null where this pool cannot (no reflink): copy it through the engine. Fences and repeats as openWriter.
+   */
+  openClone(from: string, session: WriteSession, signal: AbortSignal): Promise<BlockWriter | null>;
+  /** Puts a committed block into the pool's trash: not visible, but kept. In the trash already: no error. Not there: `block_not_in_pool`. */
+  trash(blockId: string, fence: number, signal: AbortSignal): Promise<void>;
+  /** Takes it out again; committed already: no error. PermanentError `block_not_in_pool` when it is not in the trash. */
+  untrash(blockId: string, fence: number, signal: AbortSignal): Promise<void>;
+  /** Removes the block, committed, in the trash or neither. Not there: no error, but the fence stands. FencedError for an old attempt. What it alone used is freed at once (raw) or by the next collect (packs). */
   remove(blockId: string, fence: number, signal: AbortSignal): Promise<void>;
-  /** Every committed block, in order of id. */
-  list(signal: AbortSignal): AsyncIterable<BlockStat>;
+  /** Every committed block, in order of id; with `trashed`, those in the trash too. */
+  list(signal: AbortSignal, options?: { trashed?: boolean }): AsyncIterable<BlockStat>;
+  /**
+   * Frees what nothing refers to. Safe beside writers and other collections on any node; killed anywhere it leaves only garbage for the
+   * next. TransientError `collection_under_way` while another one works.
+   */
+  collect(options: CollectOptions, signal: AbortSignal): Promise<CollectReport>;
+  /**
+   * Makes chunk `index` of a committed block good with `bytes` (checked against the block's digest: PermanentError `digest_mismatch`), for
+   * every block that shares it. `bytes` null: only marks it as damaged, so that no new block relies on it.
+   */
+  repair(blockId: string, index: number, bytes: Buffer | null, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }

@@ -13,26 +13,94 @@ const blockRef = z.object({
 });
 export type BlockRef = z.infer<typeof blockRef>;
 
-const fileRef = z.object({ type: z.literal('file'), node_id: z.string(), path: z.string() });
+/** What a pool keeps beside a block's content, so that the center's rows can be made again from the pool alone. */
+export const blockMetaSchema = z.object({
+  name: z.string(),
+  set_id: z.string().nullable(),
+  set_name: z.string().nullable(),
+  parent_block_id: z.string().nullable(),
+  /** RFC 3339. */
+  created_at: z.string(),
+});
+export type BlockMeta = z.infer<typeof blockMetaSchema>;
 
-/** What each kind of job is told. `bandwidth` (bytes a second) may stand in any: null is no limit. */
+const fileRef = z.object({ type: z.literal('file'), node_id: z.string(), path: z.string() });
+const nbdRef = z.object({ type: z.literal('nbd'), uri: z.string() });
+
+/** What an image is in: `raw`, or a format that qemu-nbd reads. */
+export const IMAGE_FORMATS = ['raw', 'qcow2', 'vmdk', 'vpc', 'vhdx'] as const;
+export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+
+/** What the source was when the job was accepted; one that differs when it is read fails the job. */
+const sourceIdentity = z.object({ etag: z.string().nullable(), last_modified: z.string().nullable() });
+
+export const sourceRefSchema = z.discriminatedUnion('type', [
+  fileRef.extend({ format: z.enum(IMAGE_FORMATS).default('raw') }),
+  z.object({
+    type: z.literal('http'),
+    url: z.string(),
+    format: z.enum(IMAGE_FORMATS).default('raw'),
+    identity: sourceIdentity.optional(),
+  }),
+  nbdRef,
+  /** What a client sent with PUT /blocks/{id}/content; lies on that node. */
+  z.object({ type: z.literal('content'), node_id: z.string() }),
+]);
+export type SourceRef = z.infer<typeof sourceRefSchema>;
+
+/** Bytes. */
+const extentSchema = z.object({ offset: z.number().int().nonnegative(), length: z.number().int().positive() });
+
+const common = {
+  /** Bytes a second; null or left out: no limit. */
+  bandwidth: z.number().positive().nullable().optional(),
+};
+const written = { ...common, meta: blockMetaSchema.optional() };
+
+/** What each kind of job is told. */
 export const jobParams = {
   import: z.object({
+    ...written,
     block_id: z.string(),
     /** Exact bytes seen when the job was accepted; a source that differs now fails the job. */
     size: z.number().int().nonnegative(),
     chunk_size: z.number().int().positive(),
     pool_id: z.string(),
-    source: fileRef,
+    source: sourceRefSchema,
+    /** The block that this one goes on from, and where to read it. */
+    parent: z.object({ block: blockRef, pool_id: z.string() }).nullable().default(null),
+    /** With a parent: only these are read, everything else is the parent's, which is checked by sample. Null: all is read. */
+    changed_extents: z.array(extentSchema).max(100_000).nullable().default(null),
   }),
-  upload: z.object({ block: blockRef, from_pool_id: z.string(), pool_id: z.string() }),
+  upload: z.object({ ...written, block: blockRef, from_pool_id: z.string(), pool_id: z.string() }),
+  /** A new block with the content of `block`. */
+  copy: z.object({ ...written, block: blockRef, from_pool_id: z.string(), pool_id: z.string(), new_block_id: z.string() }),
+  /** The replica in `from_pool_id` goes once that in `pool_id` was read back and the center has recorded it. */
+  move: z.object({ ...written, block: blockRef, from_pool_id: z.string(), pool_id: z.string() }),
   restore: z.object({
+    ...written,
     block: blockRef,
     from_pool_id: z.string(),
-    target: z.discriminatedUnion('type', [z.object({ type: z.literal('pool'), pool_id: z.string() }), fileRef]),
+    target: z.discriminatedUnion('type', [z.object({ type: z.literal('pool'), pool_id: z.string() }), fileRef, nbdRef]),
+    /** Chunks that are equal in the target already are not written; the target may exist. */
+    delta: z.boolean().default(false),
   }),
-  delete: z.object({ block_id: z.string(), pool_ids: z.array(z.string()) }),
-  verify: z.object({ block: blockRef, pool_ids: z.array(z.string()).min(1) }),
+  /** `trash`: the replicas can be brought back by `undelete` until they are deleted without it. */
+  delete: z.object({ block_id: z.string(), pool_ids: z.array(z.string()), trash: z.boolean().default(false) }),
+  undelete: z.object({ block: blockRef, pool_ids: z.array(z.string()).min(1) }),
+  verify: z.object({
+    ...common,
+    block: blockRef,
+    pool_ids: z.array(z.string()).min(1),
+    /** Part of the chunks that are read, chosen anew by each job: more than 0, 1 is all. */
+    sample: z.number().positive().max(1).default(1),
+    /** Damaged chunks are written anew from one of these pools. */
+    repair_from: z.array(z.string()).default([]),
+  }),
+  gc: z.object({ ...common, pool_id: z.string() }),
+  /** Every block that the pool holds. */
+  pool_verify: z.object({ ...common, pool_id: z.string(), sample: z.number().positive().max(1).default(1) }),
+  rebuild: z.object({ pool_id: z.string() }),
 } as const satisfies Record<(typeof JOB_KINDS)[number], z.ZodType>;
 export type JobParams = { [Kind in keyof typeof jobParams]: z.infer<(typeof jobParams)[Kind]> };
 

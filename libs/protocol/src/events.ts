@@ -29,7 +29,7 @@ export const failureSchema = z.object({ code: z.string().max(64), message: z.str
 /** A replica as the job left it. */
 const replicaResult = z.object({
   pool_id: z.string(),
-  state: z.enum(['available', 'removed', 'damaged']),
+  state: z.enum(['available', 'removed', 'trashed', 'damaged']),
   stored_bytes: bytes,
 });
 
@@ -42,7 +42,11 @@ export const jobResult = z.object({
   verified: z.boolean(),
   progress: progressSchema.nullable(),
   /** What a verify found damaged; at most 100. */
-  damage: z.array(z.object({ pool_id: z.string(), message: z.string() })).max(100),
+  damage: z.array(z.object({ pool_id: z.string(), block_id: z.string().optional(), message: z.string() })).max(100),
+  /** What a person should know though the job succeeded; sentences. */
+  notes: z.array(z.string().max(500)).max(20).optional(),
+  /** Figures of a kind of its own (gc: `freed_bytes`, …); snake_case names. */
+  summary: z.record(z.string(), z.number()).optional(),
 });
 export type JobResult = z.infer<typeof jobResult>;
 

@@ -6,10 +6,17 @@
  */
 import { type PoolSpec, S3_SCHEMES } from '@openservice/domain';
 import { z } from 'zod';
+import { blockMetaSchema, IMAGE_FORMATS } from './commands.ts';
 import { failureSchema, jobResult } from './events.ts';
+
+const encryptionKey = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .nullable();
 
 export const poolSpecSchema: z.ZodType<PoolSpec> = z.discriminatedUnion('type', [
   z.object({ id: z.string(), type: z.literal('local'), node_id: z.string(), path: z.string() }),
+  z.object({ id: z.string(), type: z.literal('dedup'), node_id: z.string(), path: z.string(), encryption_key: encryptionKey }),
   z.object({
     id: z.string(),
     type: z.literal('s3'),
@@ -21,8 +28,29 @@ export const poolSpecSchema: z.ZodType<PoolSpec> = z.discriminatedUnion('type', 
     access_key: z.string(),
     secret_key: z.string(),
     https: z.boolean(),
+    encryption_key: encryptionKey,
+  }),
+  z.object({
+    id: z.string(),
+    type: z.literal('remote'),
+    host: z.string(),
+    port: z.number().int(),
+    https: z.boolean(),
+    tls_fingerprint: z.string().nullable(),
+    remote_pool: z.string(),
+    auth: z.discriminatedUnion('type', [
+      z.object({ type: z.literal('center') }),
+      z.object({ type: z.literal('access_key'), access_key: z.string(), secret_key: z.string() }),
+    ]),
   }),
 ]);
+
+/** What a token of a pool server allows. `manage`: probe, list, collect. */
+export const POOL_RIGHTS = ['read', 'write', 'manage'] as const;
+export type PoolRight = (typeof POOL_RIGHTS)[number];
+
+/** A token for one pool, one block (null: the pool as a whole) and one right; signed by a center (`pool-token.ts`). */
+const tokenReply = z.object({ token: z.string(), expires_in_ms: z.number().int().positive() });
 
 /** A command that a node holds and has not finished telling the center about. */
 const heldSchema = z.object({
@@ -53,6 +81,8 @@ export const centerRpc = {
       kinds: z.array(z.string()),
       import_roots: z.array(z.string()),
       pool_endpoint: z.string().nullable(),
+      /** SHA-256 of the certificate of the pool server, hex; null where it does not speak TLS. */
+      pool_fingerprint: z.string().nullable().default(null),
       nbd_endpoint: z.string().nullable(),
       held: z.array(heldSchema).max(10_000),
     }),
@@ -61,6 +91,8 @@ export const centerRpc = {
       heartbeat_ms: z.number().int().positive(),
       /** Without an answer to a heartbeat for this long, the node stops committing and deleting by itself. */
       lease_ms: z.number().int().positive(),
+      /** Public key (Ed25519, SPKI DER, base64) of the tokens that the node's pool server accepts. */
+      pool_token_key: z.string().optional(),
     }),
   },
   heartbeat: {
@@ -78,8 +110,62 @@ export const centerRpc = {
     }),
     reply: z.object({ granted: z.boolean(), reason: z.string() }),
   },
-  /** The spec of a pool, with its secrets. */
+  /**
+   * `move`, after the target was committed and read back: the center records its replica as there, and the source's as going. Only after
+   * that does the node remove the source. Repeated: the same answer.
+   */
+  record: {
+    request: z.object({
+      job_id: z.string(),
+      attempt: z.number().int().positive(),
+      fence: z.number().int().positive(),
+      result: jobResult,
+    }),
+    reply: z.object({ recorded: z.boolean(), reason: z.string() }),
+  },
+  /** `rebuild`: blocks that the pool holds; the center adds the rows that it lacks. */
+  found: {
+    request: z.object({
+      job_id: z.string(),
+      attempt: z.number().int().positive(),
+      pool_id: z.string(),
+      blocks: z
+        .array(
+          z.object({
+            id: z.string(),
+            size: z.number().int().nonnegative(),
+            chunk_size: z.number().int().positive(),
+            root_digest: z.string(),
+            stored_bytes: z.number().int().nonnegative(),
+            trashed: z.boolean(),
+            meta: blockMetaSchema.nullable(),
+          }),
+        )
+        .max(200),
+    }),
+    reply: z.object({ added: z.number().int(), known: z.number().int(), conflicts: z.array(z.string()) }),
+  },
+  /** The spec of a pool, with its secrets. A directory of another node comes as that node's pool server (`remote`). */
   pool: { request: z.object({ pool_id: z.string() }), reply: z.object({ spec: poolSpecSchema }) },
+  /** For a `remote` spec with auth `center`. */
+  pool_token: {
+    request: z.object({ pool_id: z.string(), block_id: z.string().nullable(), right: z.enum(POOL_RIGHTS) }),
+    reply: tokenReply,
+  },
+  /** Asked by a pool server for a client of another center, which signed with its secret key (`pool-token.ts`). */
+  pool_login: {
+    request: z.object({
+      access_key: z.string(),
+      nonce: z.string(),
+      /** RFC 3339; refused when more than 5 minutes off the center's clock. */
+      issued_at: z.string(),
+      signature: z.string(),
+      pool: z.string(),
+      block_id: z.string().nullable(),
+      right: z.enum(POOL_RIGHTS),
+    }),
+    reply: tokenReply,
+  },
 } as const;
 export type CenterMethod = keyof typeof centerRpc;
 
@@ -89,16 +175,36 @@ export const nodeRpc = {
     request: z.object({ spec: poolSpecSchema, create: z.boolean() }),
     reply: z.object({ capacity_bytes: z.number().int().nonnegative().nullable(), fencing: z.enum(['strict', 'advisory']) }),
   },
-  /** Looks at the file of an import: inside an import root, readable, how large. */
+  /** Looks at the source of an import: within its import root, readable, how large (bytes of the disk, not of the file), in which format. */
   source_probe: {
-    request: z.object({ source: z.object({ type: z.literal('file'), path: z.string() }) }),
-    reply: z.object({ size: z.number().int().nonnegative() }),
+    request: z.object({
+      source: z.discriminatedUnion('type', [
+        z.object({ type: z.literal('file'), path: z.string(), format: z.enum(IMAGE_FORMATS).nullable().default(null) }),
+        z.object({ type: z.literal('http'), url: z.string(), format: z.enum(IMAGE_FORMATS).nullable().default(null) }),
+        z.object({ type: z.literal('nbd'), uri: z.string() }),
+      ]),
+    }),
+    reply: z.object({
+      size: z.number().int().nonnegative(),
+      format: z.enum(IMAGE_FORMATS).default('raw'),
+      etag: z.string().nullable().default(null),
+      last_modified: z.string().nullable().default(null),
+    }),
   },
-  /** Looks at where a restore would write: inside an import root, not there yet, room enough. */
+  /** Looks at where a restore would write: within an import root, not there yet (but for `delta` and devices), room enough. */
   target_probe: {
-    request: z.object({ target: z.object({ type: z.literal('file'), path: z.string() }), size: z.number().int().nonnegative() }),
+    request: z.object({
+      target: z.discriminatedUnion('type', [
+        z.object({ type: z.literal('file'), path: z.string() }),
+        z.object({ type: z.literal('nbd'), uri: z.string() }),
+      ]),
+      size: z.number().int().nonnegative(),
+      delta: z.boolean().default(false),
+    }),
     reply: z.object({}),
   },
+  /** Drops what a client sent for a block that will not be imported. Repeated: nothing. */
+  content_drop: { request: z.object({ block_id: z.string() }), reply: z.object({}) },
   /** Told after the ingest of events has committed: the node may drop them from its outbox. Sent without waiting for a reply. */
   have: {
     request: z.object({

@@ -1,4 +1,5 @@
 export * from './database.ts';
+export * from './schema/access-keys.ts';
 export * from './schema/audit.ts';
 export * from './schema/blocks.ts';
 export * from './schema/claims.ts';

@@ -7,6 +7,8 @@ import { restoreBlock } from '../services/restore-block.ts';
 import { uploadBlock } from '../services/upload-block.ts';
 import { verifyBlock } from '../services/verify-block.ts';
 import * as schema from './schemas/blocks.ts';
+import { createBlockBody } from './schemas/create-block.ts';
+import { restoreBody } from './schemas/restore-block.ts';
 
 const tag = 'blocks';
 
@@ -42,7 +44,7 @@ export function blockRoutes(app: App, deps: AppDeps): void {
       path: '/blocks',
       tag,
       summary: 'Create a block from a source',
-      body: schema.createBlockBody,
+      body: createBlockBody,
       answers: { 202: schema.blockJob },
     },
     ({ body, caller }) => createBlock(deps, body, caller),
@@ -71,7 +73,7 @@ export function blockRoutes(app: App, deps: AppDeps): void {
     },
     {
       upload: action(schema.uploadBody, ({ id, body, caller }) => uploadBlock(deps, id, body, caller)),
-      restore: action(schema.restoreBody, ({ id, body, caller }) => restoreBlock(deps, id, body, caller)),
+      restore: action(restoreBody, ({ id, body, caller }) => restoreBlock(deps, id, body, caller)),
       verify: action(schema.verifyBody, ({ id, body, caller }) => verifyBlock(deps, id, body, caller)),
     },
   );

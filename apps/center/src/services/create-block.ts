@@ -3,7 +3,7 @@ import { DEFAULT_CHUNK_SIZE, MAX_BLOCK_SIZE, newId } from '@openservice/domain';
 import { BlockSchema, ReplicaSchema } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { submitJob } from '../jobs/submit-job.ts';
-import type { CreateBlock } from '../routes/schemas/blocks.ts';
+import type { CreateBlock } from '../routes/schemas/create-block.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { findSet, usablePool } from './lookups.ts';

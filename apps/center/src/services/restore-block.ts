@@ -3,7 +3,7 @@ import { newId } from '@openservice/domain';
 import type { Block, DataSource } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { submitJob } from '../jobs/submit-job.ts';
-import type { RestoreBlock } from '../routes/schemas/blocks.ts';
+import type { RestoreBlock } from '../routes/schemas/restore-block.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { findBlock, mustBeAvailable, usablePool } from './lookups.ts';

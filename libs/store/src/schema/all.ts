@@ -1,5 +1,6 @@
 /** Every table's schema. A new table is one file and one line here. */
 
+import { AccessKeySchema } from './access-keys.ts';
 import { AuditRowSchema } from './audit.ts';
 import { BlockSchema } from './blocks.ts';
 import { ClaimSchema } from './claims.ts';
@@ -32,4 +33,5 @@ export const SCHEMAS = [
   DeadLetterSchema,
   IdempotencyKeySchema,
   AuditRowSchema,
+  AccessKeySchema,
 ];

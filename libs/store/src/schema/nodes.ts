@@ -12,6 +12,8 @@ export interface Node {
   kinds: string[];
   import_roots: string[];
   pool_endpoint: string | null;
+  /** SHA-256 of the certificate of the pool server, hex. */
+  pool_fingerprint: string | null;
   nbd_endpoint: string | null;
   /** The next heartbeat's reply asks the node for a sync. */
   sync_wanted: boolean;
@@ -31,6 +33,7 @@ export const NodeSchema: EntitySchema<Node> = new EntitySchema<Node>({
     kinds: { type: 'json' },
     import_roots: { type: 'json' },
     pool_endpoint: { type: 'varchar', length: 255, nullable: true },
+    pool_fingerprint: { type: 'char', length: 64, nullable: true },
     nbd_endpoint: { type: 'varchar', length: 255, nullable: true },
     sync_wanted: { type: 'tinyint', transformer: tinyintBoolean, default: 0 },
     last_seen_at: { type: 'datetime', precision: 3 },

@@ -19,6 +19,12 @@ export interface Pool {
   prefix: string | null;
   access_key: string | null;
   secret_key_sealed: string | null;
+  /** `remote`: the id or exported name of the pool on that server. */
+  remote_pool: string | null;
+  /** `remote`: SHA-256 of the server's certificate, hex. */
+  tls_fingerprint: string | null;
+  /** The pool's own key, sealed; null: not encrypted. */
+  pool_key_sealed: string | null;
   fencing: 'strict' | 'advisory';
   stored_bytes: number;
   logical_bytes: number;
@@ -47,6 +53,9 @@ export const PoolSchema: EntitySchema<Pool> = new EntitySchema<Pool>({
     prefix: { type: 'varchar', length: 512, nullable: true },
     access_key: { type: 'varchar', length: 255, nullable: true },
     secret_key_sealed: { type: 'varchar', length: 1024, nullable: true },
+    remote_pool: { type: 'varchar', length: 128, nullable: true },
+    tls_fingerprint: { type: 'char', length: 64, nullable: true },
+    pool_key_sealed: { type: 'varchar', length: 512, nullable: true },
     fencing: { type: 'enum', enum: ['strict', 'advisory'] },
     stored_bytes: { type: 'bigint', transformer: bigintNumber, default: 0 },
     logical_bytes: { type: 'bigint', transformer: bigintNumber, default: 0 },

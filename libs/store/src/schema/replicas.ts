@@ -4,7 +4,7 @@ import { bigintNumber, tinyintBoolean } from './transformers.ts';
 export interface Replica {
   block_id: string;
   pool_id: string;
-  state: 'creating' | 'available' | 'deleting' | 'damaged';
+  state: 'creating' | 'available' | 'deleting' | 'trashed' | 'damaged';
   stored_bytes: number;
   verified_at: Date | null;
   /** Set when a delete begins: what a delete that failed gives back. */
@@ -19,7 +19,7 @@ export const ReplicaSchema: EntitySchema<Replica> = new EntitySchema<Replica>({
   columns: {
     block_id: { type: 'varchar', length: 40, primary: true },
     pool_id: { type: 'varchar', length: 40, primary: true },
-    state: { type: 'enum', enum: ['creating', 'available', 'deleting', 'damaged'] },
+    state: { type: 'enum', enum: ['creating', 'available', 'deleting', 'trashed', 'damaged'] },
     stored_bytes: { type: 'bigint', transformer: bigintNumber, default: 0 },
     verified_at: { type: 'datetime', precision: 3, nullable: true },
     was_damaged: { type: 'tinyint', transformer: tinyintBoolean, default: 0 },
