@@ -46,6 +46,12 @@ export class Lab {
     return { id: await createLocalPool(this.api, { name: `bench-local-${this.#pools}`, nodeId: NODE_ID, path }), path };
   }
 
+  async dedupPool(): Promise<{ id: string; path: string }> {
+    const path = join(this.dir, 'stack', `pool-${this.#pools++}`);
+    const name = `bench-dedup-${this.#pools}`;
+    return { id: await this.api.createPool({ name, type: 'dedup', node_id: NODE_ID, path }), path };
+  }
+
   /** Each has a prefix of its own: nothing that an earlier repetition stored is found again. */
   async s3Pool(endpoint: string = this.stack.stack.s3.endpoint): Promise<string> {
     const name = `bench-${this.#run}-${this.#pools++}`;
@@ -66,8 +72,18 @@ export class Lab {
     return this.follow(await this.api.blockAction(blockId, action, { pool_id: poolId }));
   }
 
+  async copy(blockId: string, poolId: string): Promise<{ blockId: string; job: Job }> {
+    const copy = await this.api.copyBlock(blockId, { pool_id: poolId });
+    return { blockId: copy.blockId, job: await this.follow(copy.jobId) };
+  }
+
+  async restoreToFile(blockId: string, path: string): Promise<Job> {
+    return this.follow(await this.api.restoreToFile(blockId, { node_id: NODE_ID, path }));
+  }
+
+  /** For good, without the trash: the next repetition finds the disk as this one did. */
   async delete(blockId: string, poolId?: string): Promise<void> {
-    await this.follow(await this.api.deleteBlock(blockId, poolId));
+    await this.follow(await this.api.deleteBlock(blockId, { poolId, purge: true }));
   }
 
   async stop(): Promise<void> {

@@ -1,7 +1,9 @@
 import type { Lab } from '../lab.ts';
 import type { Row } from '../row.ts';
 import { sentAgainAfterKill } from './crash.ts';
+import { dedupBesideBackups } from './dedup.ts';
 import { dispatchLatency } from './dispatch.ts';
+import { localCopyBesideCp } from './local-copy.ts';
 import { hugeBesideSmall } from './sparse.ts';
 import { importBesideCp, s3BesideRclone } from './transfers.ts';
 
@@ -9,6 +11,8 @@ import { importBesideCp, s3BesideRclone } from './transfers.ts';
 export const GROUPS: Readonly<Record<string, (lab: Lab, repetitions: number) => Promise<Row[]>>> = {
   dispatch: dispatchLatency,
   import: importBesideCp,
+  copy: localCopyBesideCp,
+  dedup: dedupBesideBackups,
   s3: s3BesideRclone,
   sparse: hugeBesideSmall,
   crash: sentAgainAfterKill,

@@ -2,9 +2,10 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { imageFor } from '../images.ts';
-import { jobSeconds, type Lab, settle, timeProgram, warm } from '../lab.ts';
+import { jobSeconds, type Lab, settle, warm } from '../lab.ts';
 import { withPeak } from '../memory.ts';
-import { findRclone, Rclone } from '../rclone.ts';
+import { cpAndSync } from '../peers/cp.ts';
+import { findRclone, Rclone } from '../peers/rclone.ts';
 import { limitRow, type Row, ratioRow, skippedRow } from '../row.ts';
 
 const GIB = 1024 ** 3;
@@ -30,15 +31,6 @@ export async function importBesideCp(lab: Lab, repetitions: number): Promise<Row
     ratioRow({ name: 'import 4 GiB', unit: 's', note }, ours, peer, 2),
     limitRow({ name: 'memory, import', unit: 'MiB' }, Math.max(...peaks), MEMORY_LIMIT_MIB),
   ];
-}
-
-async function cpAndSync(lab: Lab, from: string): Promise<number> {
-  const to = join(lab.dir, 'stack', 'peer.img');
-  try {
-    return (await timeProgram('cp', ['--sparse=always', from, to], lab.signal)) + (await timeProgram('sync', [to], lab.signal));
-  } finally {
-    await rm(to, { force: true });
-  }
 }
 
 export async function s3BesideRclone(lab: Lab, repetitions: number): Promise<Row[]> {
@@ -81,7 +73,7 @@ export async function s3BesideRclone(lab: Lab, repetitions: number): Promise<Row
       ? skippedRow({ name, unit: 's' }, 'rclone is not on this machine and cannot be installed; install the package rclone')
       : ratioRow({ name, unit: 's', note: 'peer: rclone copyto, same image and server' }, sides.ours, sides.peer, most);
   return [
-    beside('upload 4 GiB to S3', up, 1),
+    beside('upload 4 GiB to S3', up, 0.5),
     beside('restore 4 GiB from S3', down, null),
     limitRow({ name: 'memory, upload', unit: 'MiB' }, Math.max(...up.peaks), MEMORY_LIMIT_MIB),
     limitRow({ name: 'memory, restore', unit: 'MiB' }, Math.max(...down.peaks), MEMORY_LIMIT_MIB),

@@ -79,7 +79,7 @@ describe('micro services', () => {
       expect(bad).to.include({ code: 'invalid_request' });
       expect(bad.message).to.include('epoch');
       const sync = { node_id: node, name: 'n', epoch: 1, version: '1', kinds: [], held: [], import_roots: [] };
-      const request = { ...sync, pool_endpoint: null, nbd_endpoint: null };
+      const request = { ...sync, pool_endpoint: null, pool_fingerprint: null, nbd_endpoint: null };
       const unexpected = await errorOf(callCenter(nc, node, 'sync', request, { timeoutMs: 2000 }));
       expect(unexpected).to.include({ code: 'internal', name: 'TransientError' });
     } finally {

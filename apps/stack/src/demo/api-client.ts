@@ -100,9 +100,22 @@ export class ApiClient {
     return field(await this.request('POST', `/blocks/${blockId}?action=${action}`, body), 'job-id');
   }
 
-  /** Starts the deletion of a block, or of its replica in one pool alone; answers the job's id. */
-  async deleteBlock(blockId: string, poolId?: string): Promise<string> {
-    const query = poolId === undefined ? '' : `?pool_id=${poolId}`;
+  /** Starts a copy as a new block. */
+  async copyBlock(blockId: string, body: { pool_id: string; name?: string }): Promise<{ blockId: string; jobId: string }> {
+    const answer = await this.request('POST', `/blocks/${blockId}?action=copy`, body);
+    return { blockId: field(answer, 'block-id'), jobId: field(answer, 'job-id') };
+  }
+
+  /** Starts a restore to a new file of a node; answers the job's id. */
+  async restoreToFile(blockId: string, target: { node_id: string; path: string }): Promise<string> {
+    const body = { target: { type: 'file', ...target } };
+    return field(await this.request('POST', `/blocks/${blockId}?action=restore`, body), 'job-id');
+  }
+
+  /** Starts the deletion of a block (`purge`: past the trash), or of its replica in one pool alone; answers the job's id. */
+  async deleteBlock(blockId: string, options: { poolId?: string | undefined; purge?: boolean } = {}): Promise<string> {
+    const { poolId, purge } = options;
+    const query = poolId !== undefined ? `?pool_id=${poolId}` : purge === true ? '?purge=true' : '';
     return field(await this.request('DELETE', `/blocks/${blockId}${query}`), 'job-id');
   }
 

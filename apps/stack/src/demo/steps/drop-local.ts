@@ -15,7 +15,7 @@ export async function dropLocal(context: DemoContext, blockId: string, localPool
   const { api, poolPath, signal } = context;
   const bar = new ProgressBar('delete replica');
   try {
-    await followJob(api, await api.deleteBlock(blockId, localPoolId), { signal });
+    await followJob(api, await api.deleteBlock(blockId, { poolId: localPoolId }), { signal });
     const seconds = bar.finish(0);
     const { replicas } = await api.block(blockId);
     if (replicas.some((replica) => replica.pool_id === localPoolId) || existsSync(rawFile(poolPath, blockId))) {

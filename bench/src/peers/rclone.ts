@@ -1,17 +1,13 @@
 /** The peer for S3: rclone with its own defaults, told of the server by its environment. */
-import { canInstall, findBinary, installPackages } from '@openservice/servers';
-import type { Lab } from './lab.ts';
-import { timeProgram } from './lab.ts';
+import type { Lab } from '../lab.ts';
+import { timeProgram } from '../lab.ts';
+import { findPeer } from './find.ts';
 
 const REMOTE = 'BENCHPEER';
 
-/** Its path; installed where that can be done; null otherwise. */
-export async function findRclone(say: (line: string) => void, signal: AbortSignal): Promise<string | null> {
-  const found = findBinary('rclone');
-  if (found !== undefined) return found;
-  if (!canInstall()) return null;
-  await installPackages(['rclone'], say, signal);
-  return findBinary('rclone') ?? null;
+/** Its path; null where it is not there and cannot be installed. */
+export function findRclone(say: (line: string) => void, signal: AbortSignal): Promise<string | null> {
+  return findPeer('rclone', 'rclone', say, signal);
 }
 
 export class Rclone {
