@@ -12,6 +12,7 @@ export interface Job {
   id: string;
   kind: string;
   state: string;
+  node_id: string | null;
   attempt: number;
   bytes_total: number;
   bytes_done: number;

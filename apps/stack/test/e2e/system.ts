@@ -20,12 +20,15 @@ export interface System {
   readonly api: ApiClient;
   importRoot(node: number): string;
   poolPath(node: number, name: string): string;
+  /** Once this file is there, the node kills itself at the next of the `armed` failpoints. */
+  trigger(node: string): string;
   /** Starts what is not running and resolves when the API is ready and every node is online. */
   ready(): Promise<void>;
   stop(): Promise<void>;
 }
 
-export async function startSystem(options: { nodes: number }): Promise<System> {
+/** `armed`: failpoints of the nodes that their trigger files set off. */
+export async function startSystem(options: { nodes: number; armed?: readonly string[] }): Promise<System> {
   const dir = await mkdtemp(join(tmpdir(), 'openservice-e2e-'));
   const servers = await startTestServers(dir);
   const port = await freePort();
@@ -45,6 +48,7 @@ export async function startSystem(options: { nodes: number }): Promise<System> {
     },
     join(dir, 'center.log'),
   );
+  const trigger = (node: string): string => join(dir, `${node}.kill`);
   const nodes: TestProcess[] = [];
   for (let i = 1; i <= options.nodes; i++) {
     const data = join(dir, `node-${i}`);
@@ -54,8 +58,12 @@ export async function startSystem(options: { nodes: number }): Promise<System> {
       OPENSERVICE_NODE_ID: `node-${i}`,
       OPENSERVICE_DATA_DIR: data,
       OPENSERVICE_IMPORT_ROOTS: join(data, 'import'),
+      OPENSERVICE_POOL_HOST: '127.0.0.1',
       OPENSERVICE_POOL_PORT: String(await freePort()),
       OPENSERVICE_NBD_PORT: String(await freePort()),
+      ...(options.armed === undefined
+        ? {}
+        : { OPENSERVICE_FAILPOINTS: options.armed.map((step) => `${step}=kill:${trigger(`node-${i}`)}`).join(',') }),
     };
     nodes.push(new TestProcess(`node-${i}`, join(APPS, 'node/src/main.ts'), env, join(dir, `node-${i}.log`)));
   }
@@ -68,6 +76,7 @@ export async function startSystem(options: { nodes: number }): Promise<System> {
     center,
     nodes,
     api,
+    trigger,
     importRoot: (node) => join(dir, `node-${node}`, 'import'),
     poolPath: (node, name) => join(dir, `node-${node}`, `pool-${name}-${newId('req').slice(-6)}`),
     async ready() {
