@@ -5,6 +5,9 @@
 import { blake3 } from '@napi-rs/blake-hash';
 import { crc32c } from '@node-rs/crc32';
 import { PermanentError } from '@openservice/domain';
+import type { ChunkSeal } from './port.ts';
+import { type EncodeOptions, roomToEncode } from './room.ts';
+import { openFrame, sealFrame } from './seal.ts';
 import { createZstd } from './zstd.ts';
 
 const zstd = createZstd();
@@ -26,6 +29,7 @@ export interface StoredLayout {
   crcs: number[];
   frameSize: number;
   rawLength: number;
+  seal?: ChunkSeal;
 }
 
 /** BLAKE3-256 of `bytes`; 32 zero bytes when all are zero. memcmp leaves at the first byte that differs, so data pays nothing. */
@@ -33,13 +37,14 @@ export function digestChunk(bytes: Buffer): Buffer {
   return isZero(bytes) ? HOLE_DIGEST : blake3(bytes);
 }
 
-/** Fills `out` (≥ bytes.length) with the frames of `bytes`; as they are when zstd makes no gain over the whole chunk. */
-export function encodeChunk(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): FrameList {
-  if (out.length < bytes.length) throw new RangeError(`encode: out has ${out.length} bytes, the chunk ${bytes.length}`);
-  return compress(bytes, out, options) ?? keep(bytes, out, options.frameSize);
+/** Fills `out` (≥ roomToEncode) with the frames of `bytes`; as they are when zstd makes no gain over the whole chunk. */
+export function encodeChunk(bytes: Buffer, out: Buffer, options: EncodeOptions): FrameList {
+  const room = roomToEncode(bytes.length, options);
+  if (out.length < room) throw new RangeError(`encode: out has ${out.length} bytes, ${room} are needed`);
+  return compress(bytes, out, options) ?? keep(bytes, out, options);
 }
 
-/** PermanentError `damaged_chunk` when a frame's CRC32C or a length is wrong. */
+/** PermanentError `damaged_chunk` when a frame's CRC32C or a length is wrong, or a sealed one does not open. */
 export function decodeChunk(stored: Buffer, target: Buffer, layout: StoredLayout): Buffer {
   checkLengths(stored, target, layout);
   let from = 0;
@@ -47,9 +52,11 @@ export function decodeChunk(stored: Buffer, target: Buffer, layout: StoredLayout
   for (const [i, length] of layout.frames.entries()) {
     const frame = stored.subarray(from, from + length);
     if (crc32c(frame) !== layout.crcs[i]) throw damaged(`frame ${i} fails its CRC32C`);
+    const open = layout.seal === undefined ? frame : openFrame(frame, layout.seal, i);
+    if (open === null) throw damaged(`frame ${i} does not open with this pool's key`);
     const plain = Math.min(layout.frameSize, layout.rawLength - to);
     const into = target.subarray(to, to + plain);
-    const got = layout.codec === 0 ? copyWhole(frame, into) : zstd.decompress(frame, into);
+    const got = layout.codec === 0 ? copyWhole(open, into) : zstd.decompress(open, into);
     if (got !== plain) throw damaged(`frame ${i} does not hold the ${plain} bytes that belong there`);
     from += length;
     to += plain;
@@ -66,22 +73,40 @@ function isZero(bytes: Buffer): boolean {
 }
 
 /** Null as soon as the frames are no shorter than the chunk. */
-function compress(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): FrameList | null {
+function compress(bytes: Buffer, out: Buffer, options: EncodeOptions): FrameList | null {
+  const { frameSize, level, seal } = options;
   const list: FrameList = { codec: 1, frames: [], crcs: [], length: 0 };
-  for (let at = 0; at < bytes.length; at += options.frameSize) {
+  for (let at = 0; at < bytes.length; at += frameSize) {
     const room = out.subarray(list.length, bytes.length - 1);
-    const length = zstd.compress(bytes.subarray(at, at + options.frameSize), room, options.level);
+    const plain = bytes.subarray(at, at + frameSize);
+    const packed = seal === undefined ? room : scratch(plain.length);
+    const length = zstd.compress(plain, packed, level);
     if (length === null) return null;
+    const stored = seal === undefined ? length : sealFrame(packed.subarray(0, length), room, seal, list.frames.length);
+    if (stored === null) return null;
+    add(list, room.subarray(0, stored));
+  }
+  return list;
+}
+
+function keep(bytes: Buffer, out: Buffer, { frameSize, seal }: EncodeOptions): FrameList {
+  const list: FrameList = { codec: 0, frames: [], crcs: [], length: 0 };
+  for (let at = 0; at < bytes.length; at += frameSize) {
+    const plain = bytes.subarray(at, at + frameSize);
+    const room = out.subarray(list.length);
+    const length = seal === undefined ? plain.copy(room) : sealFrame(plain, room, seal, list.frames.length);
+    if (length === null) throw new RangeError('encode: out is too short for the seals');
     add(list, room.subarray(0, length));
   }
   return list;
 }
 
-function keep(bytes: Buffer, out: Buffer, frameSize: number): FrameList {
-  const list: FrameList = { codec: 0, frames: [], crcs: [], length: 0 };
-  bytes.copy(out);
-  for (let at = 0; at < bytes.length; at += frameSize) add(list, out.subarray(at, Math.min(at + frameSize, bytes.length)));
-  return list;
+let spare = Buffer.alloc(0);
+
+/** A frame that does not shrink is of no use, so it need not fit. */
+function scratch(length: number): Buffer {
+  if (spare.length < length) spare = Buffer.allocUnsafeSlow(length);
+  return spare.subarray(0, length);
 }
 
 function add(list: FrameList, frame: Buffer): void {

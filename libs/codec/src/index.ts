@@ -1,3 +1,4 @@
 export type * from './port.ts';
+export { type EncodeOptions, roomToEncode, SEAL_BYTES } from './room.ts';
 export { isShared, sharedBuffer } from './shared-buffer.ts';
 export { type ChunkWorkersOptions, createChunkWorkers } from './workers.ts';

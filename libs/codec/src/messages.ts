@@ -1,10 +1,11 @@
 /** What travels between `workers.ts` and `chunk-worker.ts`. A Uint8Array in a request is a view of shared memory. */
 import type { FrameList, StoredLayout } from './chunk-codec.ts';
+import type { EncodeOptions } from './room.ts';
 
 export type ChunkRequest =
   | { op: 'digest'; bytes: Uint8Array }
   /** `out` null: the caller's is not shared, so the worker answers with bytes of its own. */
-  | { op: 'encode'; bytes: Uint8Array; out: Uint8Array | null; frameSize: number; level: number }
+  | ({ op: 'encode'; bytes: Uint8Array; out: Uint8Array | null } & EncodeOptions)
   | { op: 'decode'; stored: Uint8Array; target: Uint8Array | null; layout: StoredLayout };
 
 export interface ChunkReply {

@@ -3,6 +3,8 @@
  * `sharedBuffer` travel to them without a copy, any other is copied once.
  */
 
+import type { EncodeOptions } from './room.ts';
+
 export interface EncodedChunk {
   /** 0: raw, 1: zstd frames. Raw where zstd would not shrink the chunk. */
   codec: 0 | 1;
@@ -14,19 +16,32 @@ export interface EncodedChunk {
   crcs: number[];
 }
 
+/** AES-256-GCM around each frame (docs/format.md, Encryption); a sealed frame is SEAL_BYTES longer. */
+export interface ChunkSeal {
+  /** 32 bytes, made for this one record alone: so a frame's number may serve as its nonce. */
+  key: Buffer;
+  /** Authenticated with each frame: what the chunk is. */
+  aad: Buffer;
+  /** Number in the chunk of the first frame that is given; default 0. */
+  firstFrame?: number;
+}
+
 export interface ChunkWorkers {
   /** BLAKE3-256 of `bytes`; 32 zero bytes when all of them are zero. */
   digest(bytes: Buffer): Promise<Buffer>;
-  /** Cuts `bytes` into frames of `frameSize` bytes and compresses each by itself with zstd `level` into `out` (≥ bytes.length). */
-  encode(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): Promise<EncodedChunk>;
+  /**
+   * Cuts `bytes` into frames of `frameSize` bytes and compresses each by itself with zstd `level` into `out` (≥ roomToEncode). CRCs are
+   * of what is stored, so of sealed bytes.
+   */
+  encode(bytes: Buffer, out: Buffer, options: EncodeOptions): Promise<EncodedChunk>;
   /**
    * Decodes frames into `target` and answers the digest of what came out. Throws PermanentError `damaged_chunk` when
-   * a frame's CRC32C or length is wrong.
+   * a frame's CRC32C or length is wrong, or it does not open with `seal`.
    */
   decode(
     stored: Buffer,
     target: Buffer,
-    layout: { codec: 0 | 1; frames: number[]; crcs: number[]; frameSize: number; rawLength: number },
+    layout: { codec: 0 | 1; frames: number[]; crcs: number[]; frameSize: number; rawLength: number; seal?: ChunkSeal },
   ): Promise<Buffer>;
   close(): Promise<void>;
 }

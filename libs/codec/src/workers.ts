@@ -10,7 +10,8 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { CancelledError, PermanentError, TransientError } from '@openservice/domain';
 import type { ChunkReply, ChunkRequest } from './messages.ts';
-import type { ChunkWorkers, EncodedChunk } from './port.ts';
+import type { ChunkSeal, ChunkWorkers, EncodedChunk } from './port.ts';
+import { type EncodeOptions, roomToEncode } from './room.ts';
 import { Scratch } from './scratch.ts';
 import { isShared } from './shared-buffer.ts';
 
@@ -59,11 +60,12 @@ class ThreadedChunkWorkers implements ChunkWorkers {
     return asBuffer(reply.digest);
   }
 
-  async encode(bytes: Buffer, out: Buffer, options: { frameSize: number; level: number }): Promise<EncodedChunk> {
-    const { frameSize, level } = options;
+  async encode(bytes: Buffer, out: Buffer, options: EncodeOptions): Promise<EncodedChunk> {
     const shared = isShared(out) ? out : null;
-    if (out.length < bytes.length) throw new RangeError(`encode: out has ${out.length} bytes, the chunk ${bytes.length}`);
-    const reply = await this.#call((carry) => ({ op: 'encode', bytes: carry(bytes), out: shared, frameSize, level }));
+    const room = roomToEncode(bytes.length, options);
+    if (out.length < room) throw new RangeError(`encode: out has ${out.length} bytes, ${room} are needed`);
+    const small = options.seal === undefined ? options : { ...options, seal: ownSeal(options.seal) };
+    const reply = await this.#call((carry) => ({ op: 'encode', bytes: carry(bytes), out: shared, ...small }));
     const list = reply.frames;
     if (list === undefined) throw new Error('a chunk worker answered encode without frames');
     if (reply.output !== undefined) asBuffer(reply.output).copy(out, 0, 0, list.length);
@@ -75,7 +77,8 @@ class ThreadedChunkWorkers implements ChunkWorkers {
     if (target.length < layout.rawLength) {
       throw new RangeError(`decode: target has ${target.length} bytes, the chunk ${layout.rawLength}`);
     }
-    const reply = await this.#call((carry) => ({ op: 'decode', stored: carry(stored), target: shared, layout }));
+    const small = layout.seal === undefined ? layout : { ...layout, seal: ownSeal(layout.seal) };
+    const reply = await this.#call((carry) => ({ op: 'decode', stored: carry(stored), target: shared, layout: small }));
     if (reply.output !== undefined) asBuffer(reply.output).copy(target);
     return asBuffer(reply.digest);
   }
@@ -165,6 +168,17 @@ class ThreadedChunkWorkers implements ChunkWorkers {
 function fail(thread: Thread, error: Error): void {
   for (const call of thread.calls.values()) call.reject(error);
   thread.calls.clear();
+}
+
+/** Not views of a pool: posting a view clones all of what it views. */
+function ownSeal(seal: ChunkSeal): ChunkSeal {
+  return { ...seal, key: own(seal.key), aad: own(seal.aad) };
+}
+
+function own(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }
 
 function asBuffer(bytes: Uint8Array | undefined): Buffer {

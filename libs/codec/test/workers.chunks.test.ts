@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Worker } from 'node:worker_threads';
-import { createChunkWorkers, sharedBuffer } from '@openservice/codec';
+import { createChunkWorkers, roomToEncode, sharedBuffer } from '@openservice/codec';
 import { PermanentError, TransientError } from '@openservice/domain';
 import { expect } from 'chai';
 
@@ -50,6 +50,36 @@ describe('chunk workers', () => {
       expect(target.equals(plain)).to.equal(true);
       expect(digest.equals(await workers.digest(plain))).to.equal(true);
     });
+
+    for (const [what, plain] of [
+      ['text', Buffer.alloc(300 * KIB + 5, 'all work and no play ')],
+      ['noise', randomBytes(200 * KIB + 3)],
+    ] as const) {
+      it(`seal ${what} so that only its own key, id and place open it, in ${name}`, async () => {
+        const seal = { key: randomBytes(32), aad: randomBytes(32) };
+        const out = place(Buffer.alloc(roomToEncode(plain.length, { ...FRAMES, seal })));
+        const encoded = await workers.encode(place(plain), out, { ...FRAMES, seal });
+        const layout = { ...FRAMES, ...encoded, rawLength: plain.length };
+        const target = place(Buffer.alloc(plain.length));
+        const digest = await workers.decode(place(encoded.bytes), target, { ...layout, seal });
+        expect(target.equals(plain)).to.equal(true);
+        expect(digest.equals(await workers.digest(Buffer.from(plain)))).to.equal(true);
+        // One frame from the middle, as a small read fetches it.
+        const [skip, length] = [encoded.frames[0]!, encoded.frames[1]!];
+        const one = { ...layout, frames: [length], crcs: [encoded.crcs[1]!], rawLength: 64 * KIB };
+        const part = place(Buffer.alloc(64 * KIB));
+        const frame = place(encoded.bytes.subarray(skip, skip + length));
+        await workers.decode(frame, part, { ...one, seal: { ...seal, firstFrame: 1 } });
+        expect(part.equals(plain.subarray(64 * KIB, 128 * KIB))).to.equal(true);
+        for (const wrong of [{ key: randomBytes(32) }, { aad: randomBytes(32) }, { firstFrame: 1 }]) {
+          const failed = await workers
+            .decode(place(encoded.bytes), target, { ...layout, seal: { ...seal, ...wrong } })
+            .catch((e) => e);
+          expect(failed).to.be.instanceOf(PermanentError).with.property('code', 'damaged_chunk');
+        }
+        expect(encoded.bytes.includes('all work'), 'no plain text').to.equal(false);
+      });
+    }
 
     it(`keep what does not shrink as it is in ${name}`, async () => {
       const plain = place(randomBytes(200 * KIB));
