@@ -1,6 +1,12 @@
 /** Names of the objects of a packs pool (docs/format.md, Names). `fence` is written with 16 digits, so that names sort by it. */
 export const POOL_MARK_KEY = 'pool.json';
 export const PROBE_PREFIX = 'probe/';
+export const PACKS_PREFIX = 'packs/';
+export const SEGMENTS_PREFIX = 'segments/';
+export const INDEX_PREFIX = 'index/';
+export const DAMAGED_PREFIX = 'damaged/';
+export const BLOCKS_PREFIX = 'blocks/';
+export const SESSIONS_PREFIX = 'sessions/';
 
 function digits(fence: number): string {
   return String(fence).padStart(16, '0');
@@ -27,6 +33,33 @@ export function manifestKey(blockId: string, fence: number): string {
   return `${attemptPrefix(blockId, fence)}manifest`;
 }
 
+/** A segment object that all blocks share. */
+export function sharedKey(name: Buffer): string {
+  const hex = name.toString('hex');
+  return `${SEGMENTS_PREFIX}${hex.slice(0, 2)}/${hex}`;
+}
+
+/** The hex name in a key made by `packKey` or `sharedKey`. */
+export function nameIn(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1);
+}
+
+/** Part `part` of what the session with `fence` added to the pool's index. */
+export function indexKey(blockId: string, fence: number, part: number): string {
+  return `${INDEX_PREFIX}${digits(fence)}-${blockId}-${String(part).padStart(6, '0')}`;
+}
+
+/** A good record for a place that is damaged. */
+export function repairKey(pack: string, offset: number): string {
+  return `repairs/${pack}/${String(offset).padStart(10, '0')}`;
+}
+
+/** Says that no new block may rely on a place. */
+export function damagedKey(pack: string, offset: number): string {
+  return `${DAMAGED_PREFIX}${pack}/${String(offset).padStart(10, '0')}`;
+}
+
+/** Where a private segment of the attempt with `fence` lies: in pools from before segments were shared. */
 export function segmentKey(blockId: string, fence: number, hash: Buffer): string {
   const hex = hash.toString('hex');
   return `${attemptPrefix(blockId, fence)}segments/${hex.slice(0, 2)}/${hex}`;

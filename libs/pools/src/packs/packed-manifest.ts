@@ -8,17 +8,21 @@ const MAGIC = Buffer.from('OSPKMAN1', 'latin1');
 /** Magic 8, flags u32, segment count u32, stored bytes u64, head 32, root digest 32. */
 const FIXED_BYTES = 24 + MANIFEST_HEAD_BYTES + HASH_BYTES;
 export const SEGMENT_ENTRY_BYTES = 2 * HASH_BYTES;
+/** The segments are the pool's; else they lie under the block's fence, as in pools from before. */
+const SHARED = 1;
 
 export interface PackedManifest extends ManifestHead {
   rootDigest: Buffer;
   storedBytes: number;
-  /** For each segment the hash of its digests and of its locations; 64 zero bytes for a segment of holes. */
+  /** For each segment the names of its digests and of its locations; 64 zero bytes for a segment of holes. */
   segments: Buffer;
+  shared: boolean;
 }
 
 export function encodePackedManifest(manifest: PackedManifest): Buffer {
   const bytes = Buffer.alloc(FIXED_BYTES + manifest.segments.length);
   MAGIC.copy(bytes);
+  bytes.writeUInt32LE(manifest.shared ? SHARED : 0, 8);
   bytes.writeUInt32LE(manifest.segments.length / SEGMENT_ENTRY_BYTES, 12);
   bytes.writeBigUInt64LE(BigInt(manifest.storedBytes), 16);
   encodeManifestHead(manifest).copy(bytes, 24);
@@ -32,7 +36,8 @@ export function decodePackedManifest(bytes: Buffer, key: string): PackedManifest
   if (body.length < FIXED_BYTES || body.length !== FIXED_BYTES + body.readUInt32LE(12) * SEGMENT_ENTRY_BYTES) {
     throw new PermanentError('damaged_manifest', `The manifest ${key} is damaged: its length is wrong.`);
   }
-  if (body.readUInt32LE(8) !== 0) {
+  const flags = body.readUInt32LE(8);
+  if (flags > SHARED) {
     throw new PermanentError(
       'unknown_format',
       `The manifest ${key} was written by a newer version of openservice; update this node.`,
@@ -43,5 +48,6 @@ export function decodePackedManifest(bytes: Buffer, key: string): PackedManifest
     storedBytes: Number(body.readBigUInt64LE(16)),
     rootDigest: Buffer.from(body.subarray(24 + MANIFEST_HEAD_BYTES, FIXED_BYTES)),
     segments: body.subarray(FIXED_BYTES),
+    shared: flags === SHARED,
   };
 }

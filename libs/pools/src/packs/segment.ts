@@ -1,7 +1,9 @@
 /**
- * The manifest is cut into segments of SEGMENT_CHUNKS chunks. Each is two objects: the digests, and where the chunks lie. Both are named
- * by the BLAKE3 of their plain bytes and stored zstd-compressed. A segment of holes alone has neither (docs/format.md, Segments).
+ * The manifest is cut into segments of SEGMENT_CHUNKS chunks. Each is two objects: the digests, and where the chunks lie. Shared by all
+ * blocks of the pool: a salt in each makes its name (the BLAKE3 of its plain bytes) one that never comes again. A segment of holes alone has
+ * neither (docs/format.md, Segments).
  */
+import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompress } from 'node:zlib';
 import { blake3 } from '@napi-rs/blake-hash';
@@ -10,12 +12,18 @@ import { DIGEST_BYTES } from '../manifest.ts';
 
 export const SEGMENT_CHUNKS = 4096;
 export const HASH_BYTES = 32;
-const MAGIC = Buffer.from('OSLOCAT1', 'latin1');
-const HEAD_BYTES = 16;
+const MAGIC = { digests: Buffer.from('OSDIGST1', 'latin1'), locations: Buffer.from('OSLOCAT2', 'latin1') };
+/** Locations of pools from before segments were shared: this magic, no salt. */
+const PRIVATE_MAGIC = Buffer.from('OSLOCAT1', 'latin1');
+const SALT_BYTES = 16;
+const FRONT_BYTES = 8 + SALT_BYTES;
+const COUNTS_BYTES = 8;
 const ENTRY_BYTES = 12;
 const NO_PACK = 0xffffffff;
 /** A segment's locations name at most one pack a chunk. */
-const MAX_PLAIN_BYTES = HEAD_BYTES + SEGMENT_CHUNKS * (HASH_BYTES + ENTRY_BYTES);
+const MAX_PLAIN_BYTES = FRONT_BYTES + COUNTS_BYTES + SEGMENT_CHUNKS * (HASH_BYTES + ENTRY_BYTES);
+
+export type SegmentKind = 'digests' | 'locations';
 
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
@@ -70,19 +78,18 @@ export class LiveSegment {
     return numbers;
   }
 
-  /** Plain bytes of the locations object. `nameOf` answers the 32-byte name of a pack. */
+  /** Body of the locations object. `nameOf` answers the 32-byte name of a pack. */
   encodeLocations(nameOf: (pack: number) => Buffer): Buffer {
     const numbers = [...this.packs()];
     const local = new Map(numbers.map((number, i) => [number, i]));
     const chunks = this.#packs.length;
-    const bytes = Buffer.alloc(HEAD_BYTES + numbers.length * HASH_BYTES + chunks * ENTRY_BYTES);
-    MAGIC.copy(bytes);
-    bytes.writeUInt32LE(numbers.length, 8);
-    bytes.writeUInt32LE(chunks, 12);
+    const bytes = Buffer.alloc(COUNTS_BYTES + numbers.length * HASH_BYTES + chunks * ENTRY_BYTES);
+    bytes.writeUInt32LE(numbers.length, 0);
+    bytes.writeUInt32LE(chunks, 4);
     numbers.forEach((number, i) => {
-      nameOf(number).copy(bytes, HEAD_BYTES + i * HASH_BYTES);
+      nameOf(number).copy(bytes, COUNTS_BYTES + i * HASH_BYTES);
     });
-    for (let i = 0, at = HEAD_BYTES + numbers.length * HASH_BYTES; i < chunks; i++, at += ENTRY_BYTES) {
+    for (let i = 0, at = COUNTS_BYTES + numbers.length * HASH_BYTES; i < chunks; i++, at += ENTRY_BYTES) {
       bytes.writeUInt32LE(local.get(this.#packs[i]!) ?? NO_PACK, at);
       bytes.writeUInt32LE(this.#offsets[i]!, at + 4);
       bytes.writeUInt32LE(this.#lengths[i]!, at + 8);
@@ -91,23 +98,23 @@ export class LiveSegment {
   }
 }
 
-/** The locations of a stored segment, read where they lie in its bytes. */
+/** The locations of a stored segment, read where they lie in the body. */
 export class Locations {
   readonly #bytes: Buffer;
   readonly #packs: string[] = [];
   readonly #entriesAt: number;
   readonly chunks: number;
 
-  constructor(bytes: Buffer) {
-    const count = bytes.length < HEAD_BYTES ? 0 : bytes.readUInt32LE(8);
-    this.chunks = bytes.length < HEAD_BYTES ? 0 : bytes.readUInt32LE(12);
-    this.#entriesAt = HEAD_BYTES + count * HASH_BYTES;
-    if (!bytes.subarray(0, 8).equals(MAGIC) || bytes.length !== this.#entriesAt + this.chunks * ENTRY_BYTES) {
+  constructor(body: Buffer) {
+    const count = body.length < COUNTS_BYTES ? 0 : body.readUInt32LE(0);
+    this.chunks = body.length < COUNTS_BYTES ? 0 : body.readUInt32LE(4);
+    this.#entriesAt = COUNTS_BYTES + count * HASH_BYTES;
+    if (body.length !== this.#entriesAt + this.chunks * ENTRY_BYTES) {
       throw new PermanentError('damaged_manifest', 'A locations segment of the manifest is damaged.');
     }
     for (let i = 0; i < count; i++)
-      this.#packs.push(bytes.toString('hex', HEAD_BYTES + i * HASH_BYTES, HEAD_BYTES + (i + 1) * HASH_BYTES));
-    this.#bytes = bytes;
+      this.#packs.push(body.toString('hex', COUNTS_BYTES + i * HASH_BYTES, COUNTS_BYTES + (i + 1) * HASH_BYTES));
+    this.#bytes = body;
   }
 
   get packs(): readonly string[] {
@@ -127,12 +134,30 @@ export function hashOf(plain: Buffer): Buffer {
   return blake3(plain);
 }
 
-export async function packSegment(plain: Buffer): Promise<Buffer> {
-  return await compress(plain);
+/** A new object for the pool: its name, and the bytes to store. */
+export async function makeSegment(kind: SegmentKind, body: Buffer): Promise<{ name: Buffer; stored: Buffer }> {
+  const plain = Buffer.concat([MAGIC[kind], randomBytes(SALT_BYTES), body]);
+  return { name: hashOf(plain), stored: await compress(plain) };
 }
 
-/** The plain bytes. PermanentError `damaged_manifest` where they are not those that `hash` names. */
-export async function unpackSegment(stored: Buffer, hash: Buffer, key: string): Promise<Buffer> {
+/** The body. PermanentError `damaged_manifest` where the bytes are not those that `name` names. */
+export async function openSegment(kind: SegmentKind, stored: Buffer, name: Buffer, key: string): Promise<Buffer> {
+  const plain = await unpack(stored, name, key);
+  if (plain.length < FRONT_BYTES || !plain.subarray(0, 8).equals(MAGIC[kind]))
+    throw new PermanentError('damaged_manifest', `Segment ${key} of the manifest holds no ${kind}.`);
+  return plain.subarray(FRONT_BYTES);
+}
+
+/** As `openSegment`, of pools from before segments were shared. */
+export async function openPrivateSegment(kind: SegmentKind, stored: Buffer, name: Buffer, key: string): Promise<Buffer> {
+  const plain = await unpack(stored, name, key);
+  if (kind === 'digests') return plain;
+  if (!plain.subarray(0, 8).equals(PRIVATE_MAGIC))
+    throw new PermanentError('damaged_manifest', `Segment ${key} of the manifest holds no locations.`);
+  return plain.subarray(8);
+}
+
+async function unpack(stored: Buffer, name: Buffer, key: string): Promise<Buffer> {
   let plain: Buffer;
   try {
     plain = await decompress(stored, { maxOutputLength: MAX_PLAIN_BYTES });
@@ -141,7 +166,7 @@ export async function unpackSegment(stored: Buffer, hash: Buffer, key: string): 
       cause,
     });
   }
-  if (!hashOf(plain).equals(hash))
+  if (!hashOf(plain).equals(name))
     throw new PermanentError('damaged_manifest', `Segment ${key} of the manifest is damaged: its hash is wrong.`);
   return plain;
 }
