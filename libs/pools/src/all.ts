@@ -1,5 +1,6 @@
 /** Every pool driver: a new one is its folder and a line here. */
 import { PermanentError, type PoolSpec, type PoolType } from '@openservice/domain';
+import { openDedupPool } from './dedup/driver.ts';
 import type { PoolEnvironment } from './environment.ts';
 import { openLocalPool } from './local/driver.ts';
 import type { Pool } from './pool.ts';
@@ -9,6 +10,7 @@ type Drivers = { readonly [T in PoolSpec['type']]?: (spec: Extract<PoolSpec, { t
 
 const DRIVERS: Drivers = {
   local: openLocalPool,
+  dedup: openDedupPool,
   s3: openS3Pool,
 };
 

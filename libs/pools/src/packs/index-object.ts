@@ -35,10 +35,7 @@ export interface IndexObject {
 
 export function encodeIndexObject(index: IndexObject): Buffer {
   const bytes = Buffer.alloc(
-    HEAD_BYTES +
-      index.packs.length * PACK_BYTES +
-      index.entries.length * ENTRY_BYTES +
-      index.segments.length * SEGMENT_BYTES,
+    HEAD_BYTES + index.packs.length * PACK_BYTES + index.entries.length * ENTRY_BYTES + index.segments.length * SEGMENT_BYTES,
   );
   MAGIC.copy(bytes);
   bytes.writeUInt32LE(index.packs.length, 8);

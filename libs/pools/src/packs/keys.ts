@@ -5,6 +5,7 @@ export const PACKS_PREFIX = 'packs/';
 export const SEGMENTS_PREFIX = 'segments/';
 export const INDEX_PREFIX = 'index/';
 export const DAMAGED_PREFIX = 'damaged/';
+export const REPAIRS_PREFIX = 'repairs/';
 export const BLOCKS_PREFIX = 'blocks/';
 export const SESSIONS_PREFIX = 'sessions/';
 
@@ -49,9 +50,14 @@ export function indexKey(blockId: string, fence: number, part: number): string {
   return `${INDEX_PREFIX}${digits(fence)}-${blockId}-${String(part).padStart(6, '0')}`;
 }
 
+/** Part `part` of an index that a collection made of packs themselves. */
+export function healedIndexKey(collector: string, part: number): string {
+  return `${INDEX_PREFIX}r-${collector}-${String(part).padStart(6, '0')}`;
+}
+
 /** A good record for a place that is damaged. */
 export function repairKey(pack: string, offset: number): string {
-  return `repairs/${pack}/${String(offset).padStart(10, '0')}`;
+  return `${REPAIRS_PREFIX}${pack}/${String(offset).padStart(10, '0')}`;
 }
 
 /** Says that no new block may rely on a place. */

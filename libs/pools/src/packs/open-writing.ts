@@ -10,39 +10,48 @@ import { FencedError, OpenServiceError, PermanentError } from '@openservice/doma
 import type { Backend } from '../backend.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
 import type { BlockWriter, WriteSession } from '../pool.ts';
-import { fenceOf, ledgerPrefix, manifestKey, sessionPrefix } from './keys.ts';
+import type { PoolKeys } from '../sealed/keys.ts';
+import { CommittedWriter } from './committed-writer.ts';
+import { CollectionView } from './gc/collection-view.ts';
+import type { IndexCache } from './index-cache.ts';
+import { fenceOf, ledgerPrefix, manifestKey, packKey, sessionPrefix } from './keys.ts';
 import { SALT_BYTES } from './pack.ts';
 import { decodePackedManifest } from './packed-manifest.ts';
+import { PoolChunks } from './pool-chunks.ts';
 import { chunkId } from './pool-mark.ts';
-import { decodeSessionRecord } from './session-record.ts';
+import { publishSession } from './publish-session.ts';
+import { decodeSessionRecord, type SessionPack, type SessionRecord } from './session-record.ts';
 import { sweepAttempts, sweepBlock, sweepSessions } from './sweep.ts';
 import { Uploads } from './uploads.ts';
-import { CommittedWriter, PacksWriter, type WriterEnds } from './writer.ts';
+import { PacksWriter, type WriterEnds } from './writer.ts';
 import { WriterState } from './writer-state.ts';
 
 /** Session records read at once. */
 const READING = 8;
 
-interface PoolParts {
+export interface PoolParts {
   backend: Backend;
   workers: ChunkWorkers;
+  /** Null: not encrypted. */
+  keys: PoolKeys | null;
   digestKey: Buffer;
   poolId: string;
+  cache: IndexCache;
 }
 
 export async function openWriting(pool: PoolParts, session: WriteSession, signal: AbortSignal): Promise<BlockWriter> {
   const { backend } = pool;
   const { blockId, fence, jobId, attempt } = session;
-  const ledger = new Ledger(backend, ledgerPrefix(blockId));
-  const { after } = await ledger.advance(fence, (head) => opened(head, session, pool.poolId), signal);
-  const entry = after.entry!;
-  if (entry.state === 'committed') return await committedWriter(backend, session, entry.fence, signal);
-  const since = Number(entry.detail.since ?? fence);
-  if (since > 0) await sweepBlock(backend, blockId, since - 1, signal);
-
+  const registered = await register(pool, session, signal);
+  if (registered.writer !== null) return registered.writer;
+  const { since, ledger } = registered;
+  // From here on every collection sees this session; what was condemned before, the view tells.
+  const view = await CollectionView.open(backend, signal);
   const state = new WriterState(session.size, session.chunkSize);
-  const past = await replay(pool, session, since, state, signal);
+  const past = await replay(pool, session, since, state, view, signal);
+  await view.ack(blockId, fence, signal);
   const stop = new AbortController();
+  const chunks = await PoolChunks.open(backend, pool.cache, view, AbortSignal.any([stop.signal, signal]));
   const salt = randomBytes(SALT_BYTES);
   const uploads = new Uploads(backend, state, { blockId, fence, salt, ...past }, stop.signal);
   const ends: WriterEnds = {
@@ -50,9 +59,7 @@ export async function openWriting(pool: PoolParts, session: WriteSession, signal
       await ledger.advance(fence, () => null, stopped);
     },
     async commit(stopped) {
-      const done: LedgerEntry = { state: 'committed', fence, jobId, attempt, detail: { manifest: manifestKey(blockId, fence) } };
-      await ledger.advance(fence, (head) => (isCommitted(head, session) ? null : whileOpen(head, session, done)), stopped);
-      await sweepAfterCommit(backend, blockId, fence, state.packs.keeps(), stopped);
+      await commitSession(pool, session, stopped);
     },
     async abort(stopped) {
       const gone: LedgerEntry = { state: 'removed', fence, jobId, attempt, detail: {} };
@@ -60,7 +67,32 @@ export async function openWriting(pool: PoolParts, session: WriteSession, signal
       if (last.entry?.state === 'removed') await sweepBlock(backend, blockId, fence, stopped);
     },
   };
-  return new PacksWriter({ ...pool, session, state, uploads, stop, ends });
+  return new PacksWriter({ ...pool, session, state, uploads, pool: chunks, view, stop, ends });
+}
+
+type Registered = { writer: BlockWriter } | { writer: null; since: number; ledger: Ledger };
+
+/** Makes the session known in the block's ledger; a writer where this job committed the block before. */
+export async function register(pool: PoolParts, session: WriteSession, signal: AbortSignal): Promise<Registered> {
+  const { backend } = pool;
+  const { blockId, fence } = session;
+  const ledger = new Ledger(backend, ledgerPrefix(blockId));
+  const { after } = await ledger.advance(fence, (head) => opened(head, session, pool.poolId), signal);
+  const entry = after.entry!;
+  if (entry.state === 'committed') return { writer: await committedWriter(pool, session, entry.fence, signal) };
+  const since = Number(entry.detail.since ?? fence);
+  if (since > 0) await sweepBlock(backend, blockId, since - 1, signal);
+  return { writer: null, since, ledger };
+}
+
+/** The ledger's `committed`, the pool's index, and the records go. May be repeated. */
+export async function commitSession(pool: PoolParts, session: WriteSession, signal: AbortSignal): Promise<void> {
+  const { blockId, fence, jobId, attempt } = session;
+  const detail = { manifest: manifestKey(blockId, fence), ...(session.meta === undefined ? {} : { meta: session.meta }) };
+  const done: LedgerEntry = { state: 'committed', fence, jobId, attempt, detail };
+  const ledger = new Ledger(pool.backend, ledgerPrefix(blockId));
+  await ledger.advance(fence, (head) => (isCommitted(head, session) ? null : whileOpen(head, session, done)), signal);
+  await afterCommit(pool, blockId, fence, signal);
 }
 
 /** The entry that opening adds; null where this job committed the block, or this very attempt opened it, before. */
@@ -68,9 +100,10 @@ function opened(head: LedgerHead, session: WriteSession, poolId: string): Ledger
   const { blockId, fence, jobId, attempt } = session;
   const last = head.entry;
   const sameJob = last !== null && last.jobId === jobId;
-  if (last?.state === 'committed') {
-    if (sameJob) return null;
-    throw new PermanentError('block_exists', `Block ${blockId} is in pool ${poolId} already.`);
+  if (last?.state === 'committed' && sameJob) return null;
+  if (last?.state === 'committed' || last?.state === 'trashed') {
+    const where = last.state === 'trashed' ? `in the trash of pool ${poolId}` : `in pool ${poolId} already`;
+    throw new PermanentError('block_exists', `Block ${blockId} is ${where}.`);
   }
   const goesOn = last?.state === 'open' && sameJob;
   if (goesOn && last.fence === fence && last.attempt === attempt) return null;
@@ -89,29 +122,17 @@ function whileOpen(head: LedgerHead, session: WriteSession, next: LedgerEntry): 
   );
 }
 
-async function committedWriter(
-  backend: Backend,
-  session: WriteSession,
-  fence: number,
-  signal: AbortSignal,
-): Promise<BlockWriter> {
+async function committedWriter(pool: PoolParts, session: WriteSession, fence: number, signal: AbortSignal): Promise<BlockWriter> {
   const key = manifestKey(session.blockId, fence);
-  const { rootDigest, storedBytes } = decodePackedManifest(await backend.get(key, null, signal), key);
-  // Packs are kept, all of them: which of them the manifest does not need, only the pool's collection finds out.
-  const sweep = (stopped: AbortSignal) => sweepAfterCommit(backend, session.blockId, fence, () => true, stopped);
-  return new CommittedWriter({ rootDigest, storedBytes }, sweep);
+  const { rootDigest, storedBytes } = decodePackedManifest(await pool.backend.get(key, null, signal), key);
+  return new CommittedWriter({ rootDigest, storedBytes }, (stopped) => afterCommit(pool, session.blockId, fence, stopped));
 }
 
-/** Records have served; earlier attempts' segments are nobody's. */
-async function sweepAfterCommit(
-  backend: Backend,
-  blockId: string,
-  fence: number,
-  keeps: (pack: Buffer) => boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  await sweepSessions(backend, blockId, fence, keeps, signal);
-  if (fence > 0) await sweepAttempts(backend, blockId, fence - 1, signal);
+/** The records have served once the index has what they say; earlier attempts' objects are nobody's. */
+async function afterCommit(pool: PoolParts, blockId: string, fence: number, signal: AbortSignal): Promise<void> {
+  await publishSession(pool, blockId, fence, signal);
+  await sweepSessions(pool.backend, blockId, fence, signal);
+  if (fence > 0) await sweepAttempts(pool.backend, blockId, fence - 1, signal);
 }
 
 interface Past {
@@ -120,28 +141,44 @@ interface Past {
   storedBefore: number;
 }
 
-/** Records from `since` on; a record of a lower fence may be a late one of another job. */
+/**
+ * Records from `since` on; a record of a lower fence may be a late one of another job. A pack that was condemned, or is not there as the
+ * record says, is not relied on: its chunks are sent again.
+ */
 async function replay(
   pool: PoolParts,
   session: WriteSession,
   since: number,
   state: WriterState,
+  view: CollectionView,
   signal: AbortSignal,
 ): Promise<Past> {
   const { backend, digestKey } = pool;
-  const numbers = new Map<string, number>();
-  const numberOf = (name: Buffer, size: number): number => {
-    const hex = name.toString('hex');
-    const known = numbers.get(hex) ?? state.packs.reserve();
+  const numbers = new Map<string, Promise<number | null>>();
+  const prove = async (pack: SessionPack): Promise<number | null> => {
+    if (view.isVoid(pack.name)) return null;
+    if ((await backend.head(packKey(pack.name.toString('hex')), signal)) !== pack.size) return null;
+    if (!pack.own) return state.packs.found(Buffer.from(pack.name), pack.size);
+    const number = state.packs.reserve();
+    state.packs.set(number, Buffer.from(pack.name), pack.size);
+    return number;
+  };
+  const numberOf = (pack: SessionPack): Promise<number | null> => {
+    const hex = pack.name.toString('hex');
+    const known = numbers.get(hex) ?? prove(pack);
     numbers.set(hex, known);
-    state.packs.set(known, Buffer.from(name), size);
     return known;
   };
   let firstSequence = 1;
   let keys: string[] = [];
   const read = async (): Promise<void> => {
-    const records = await Promise.all(keys.map(async (key) => readRecord(await backend.get(key, null, signal), key)));
-    for (const record of records) if (record !== null) state.replay(record, numberOf, (digest) => chunkId(digestKey, digest));
+    const take = async (key: string): Promise<[SessionRecord, (number | null)[]] | null> => {
+      const record = readRecord(await backend.get(key, null, signal), key);
+      return record === null ? null : [record, await Promise.all(record.packs.map(numberOf))];
+    };
+    for (const taken of await Promise.all(keys.map(take))) {
+      if (taken !== null) state.replay(...taken, (digest) => chunkId(digestKey, digest));
+    }
     keys = [];
   };
   for await (const { key } of backend.list(sessionPrefix(session.blockId), signal)) {
@@ -152,12 +189,14 @@ async function replay(
   }
   await read();
   let storedBefore = 0;
-  for (const number of numbers.values()) storedBefore += state.packs.size(number);
+  for (const number of await Promise.all(numbers.values())) {
+    if (number !== null && state.packs.isOwn(number)) storedBefore += state.packs.size(number);
+  }
   return { firstSequence, storedBefore };
 }
 
 /** A record that is damaged is passed over: its chunks are sent again. */
-function readRecord(bytes: Buffer, key: string): ReturnType<typeof decodeSessionRecord> | null {
+function readRecord(bytes: Buffer, key: string): SessionRecord | null {
   try {
     return decodeSessionRecord(bytes, key);
   } catch (error) {

@@ -1,10 +1,13 @@
-/** The packs that a writer knows, by its own numbers: 37 bytes each, whatever the size of the block. */
+/** The packs that a writer knows, by its own numbers: its own, and those of the pool that it found chunks in. */
 const NAME_BYTES = 32;
 
 export class PackTable {
   #names = Buffer.alloc(64 * NAME_BYTES);
   #sizes = new Uint32Array(64);
   #used = new Uint8Array(64);
+  #foreign = new Uint8Array(64);
+  /** Numbers of found packs by name. */
+  readonly #found = new Map<string, number>();
   #count = 0;
 
   /** A number for a pack whose name is not known yet. */
@@ -16,6 +19,22 @@ export class PackTable {
   set(number: number, name: Buffer, size: number): void {
     name.copy(this.#names, number * NAME_BYTES);
     this.#sizes[number] = size;
+  }
+
+  /** The number of a pack that another session wrote. */
+  found(name: Buffer, size: number): number {
+    const key = name.toString('latin1');
+    const known = this.#found.get(key);
+    if (known !== undefined) return known;
+    const number = this.reserve();
+    this.set(number, name, size);
+    this.#foreign[number] = 1;
+    this.#found.set(key, number);
+    return number;
+  }
+
+  isOwn(number: number): boolean {
+    return this.#foreign[number] === 0;
   }
 
   name(number: number): Buffer {
@@ -31,18 +50,11 @@ export class PackTable {
     this.#used[number] = 1;
   }
 
-  /** Bytes of the packs in use. */
-  usedBytes(): number {
+  /** Bytes of the own packs in use. */
+  ownBytes(): number {
     let sum = 0;
-    for (let i = 0; i < this.#count; i++) if (this.#used[i] === 1) sum += this.#sizes[i]!;
+    for (let i = 0; i < this.#count; i++) if (this.#used[i] === 1 && this.#foreign[i] === 0) sum += this.#sizes[i]!;
     return sum;
-  }
-
-  /** A test of whether the manifest needs a pack. */
-  keeps(): (name: Buffer) => boolean {
-    const needed = new Set<string>();
-    for (let i = 0; i < this.#count; i++) if (this.#used[i] === 1) needed.add(this.name(i).toString('latin1'));
-    return (name) => needed.has(name.toString('latin1'));
   }
 
   #grow(): void {
@@ -55,5 +67,8 @@ export class PackTable {
     const used = new Uint8Array(this.#used.length * 2);
     used.set(this.#used);
     this.#used = used;
+    const foreign = new Uint8Array(this.#foreign.length * 2);
+    foreign.set(this.#foreign);
+    this.#foreign = foreign;
   }
 }

@@ -53,9 +53,15 @@ export class PackBuilder {
     return this.size + recordBytes + PACK_ENTRY_BYTES <= this.#buffer.length;
   }
 
-  append(id: Buffer, rawLength: number, frameSize: number, chunk: EncodedChunk): { offset: number; length: number } {
+  append(
+    id: Buffer,
+    rawLength: number,
+    frameSize: number,
+    chunk: EncodedChunk,
+    nonce: Buffer | null,
+  ): { offset: number; length: number } {
     const offset = this.#at;
-    const length = writeRecord(this.#buffer, offset, id, rawLength, frameSize, chunk);
+    const length = writeRecord(this.#buffer, offset, id, rawLength, frameSize, chunk, nonce);
     const entry = Buffer.alloc(PACK_ENTRY_BYTES);
     id.copy(entry);
     entry.writeUInt32LE(offset, 32);
@@ -83,27 +89,34 @@ export class PackBuilder {
 
 /** The index of a whole pack, from its footer. PermanentError `damaged_pack`. */
 export function readPackIndex(pack: Buffer): PackEntry[] {
-  const end = pack.length - PACK_TRAILER_BYTES;
-  if (
-    end < PACK_HEADER_BYTES ||
-    !pack.subarray(0, 8).equals(HEADER_MAGIC) ||
-    !pack.subarray(end, end + 8).equals(TRAILER_MAGIC)
-  ) {
+  const notWhole = !pack.subarray(0, 8).equals(HEADER_MAGIC) || pack.length < PACK_HEADER_BYTES + PACK_TRAILER_BYTES;
+  if (notWhole)
     throw new PermanentError('damaged_pack', 'The pack does not begin with OSPACK01 or does not end with its trailer.');
-  }
-  const count = pack.readUInt32LE(end + 12);
-  const start = end - pack.readUInt32LE(end + 16);
-  if (start !== end - count * PACK_ENTRY_BYTES || crc32c(pack.subarray(start, end + 20)) !== pack.readUInt32LE(end + 20)) {
+  return readPackFooter(pack.subarray(pack.length - packTailBytes(pack.subarray(-PACK_TRAILER_BYTES))));
+}
+
+/** Bytes of footer and trailer of a pack. `trailer`: its last PACK_TRAILER_BYTES bytes. PermanentError `damaged_pack`. */
+export function packTailBytes(trailer: Buffer): number {
+  if (trailer.length !== PACK_TRAILER_BYTES || !trailer.subarray(0, 8).equals(TRAILER_MAGIC))
+    throw new PermanentError('damaged_pack', 'The pack does not end with its trailer.');
+  return trailer.readUInt32LE(16) + PACK_TRAILER_BYTES;
+}
+
+/** `tail`: footer and trailer. PermanentError `damaged_pack`. */
+export function readPackFooter(tail: Buffer): PackEntry[] {
+  const end = tail.length - PACK_TRAILER_BYTES;
+  const count = tail.readUInt32LE(end + 12);
+  if (end !== count * PACK_ENTRY_BYTES || crc32c(tail.subarray(0, end + 20)) !== tail.readUInt32LE(end + 20)) {
     throw new PermanentError('damaged_pack', 'The footer of the pack is damaged.');
   }
   const entries: PackEntry[] = [];
-  for (let at = start; at < end; at += PACK_ENTRY_BYTES) {
+  for (let at = 0; at < end; at += PACK_ENTRY_BYTES) {
     entries.push({
-      id: Buffer.from(pack.subarray(at, at + 32)),
-      offset: pack.readUInt32LE(at + 32),
-      length: pack.readUInt32LE(at + 36),
-      rawLength: pack.readUInt32LE(at + 40),
-      codec: pack.readUInt32LE(at + 44),
+      id: Buffer.from(tail.subarray(at, at + 32)),
+      offset: tail.readUInt32LE(at + 32),
+      length: tail.readUInt32LE(at + 36),
+      rawLength: tail.readUInt32LE(at + 40),
+      codec: tail.readUInt32LE(at + 44),
     });
   }
   return entries;

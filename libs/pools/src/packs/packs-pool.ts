@@ -1,17 +1,34 @@
 /** The packs layout, version 1, over any backend (docs/format.md). */
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import type { ChunkWorkers } from '@openservice/codec';
 import { PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
-import type { BlockReader, BlockStat, BlockWriter, Pool, PoolProbe, WriteSession } from '../pool.ts';
+import type {
+  BlockMeta,
+  BlockReader,
+  BlockStat,
+  BlockWriter,
+  CollectOptions,
+  CollectReport,
+  Pool,
+  PoolProbe,
+  WriteSession,
+} from '../pool.ts';
+import { withSealing } from '../sealed/backend.ts';
+import { type PoolKeys, poolKeys } from '../sealed/keys.ts';
+import { openCloning } from './clone.ts';
 import { counted } from './counted.ts';
-import { ledgerPrefix, manifestKey, POOL_MARK_KEY, PROBE_PREFIX } from './keys.ts';
-import { openWriting } from './open-writing.ts';
+import { type CollectParts, collectPacks } from './gc/collect.ts';
+import { IndexCache } from './index-cache.ts';
+import { BLOCKS_PREFIX, fenceOf, ledgerPrefix, manifestKey, POOL_MARK_KEY, PROBE_PREFIX } from './keys.ts';
+import { openWriting, type PoolParts } from './open-writing.ts';
 import { decodePackedManifest, type PackedManifest } from './packed-manifest.ts';
 import { newPoolMark, type PoolMark, parsePoolMark } from './pool-mark.ts';
 import { PacksReader } from './reader.ts';
+import { repairChunk } from './repair.ts';
 import { sweepBlock } from './sweep.ts';
 
 export interface PacksPoolOptions {
@@ -22,26 +39,40 @@ export interface PacksPoolOptions {
   workers: ChunkWorkers;
   /** What goes around the backend: retry, throttle, faults. Called once for the pool and once for each writer. */
   wrap?: (backend: Backend) => Backend;
+  /** 32 bytes in hex; null or left out: not encrypted. */
+  encryptionKey?: string | null;
+  /** Where the index cache is kept; left out: in memory. */
+  cacheDir?: string | undefined;
+  /** For tests of collection. */
+  collect?: Pick<CollectParts, 'wait' | 'withoutSecondMark'>;
+  /** Objects that an empty place may hold. */
+  ignored?: (key: string) => boolean;
 }
 
 export function createPacksPool(options: PacksPoolOptions): Pool {
   return new PacksPool(options);
 }
 
+interface Committed {
+  fence: number;
+  manifest: PackedManifest;
+  entry: LedgerEntry;
+}
+
 class PacksPool implements Pool {
   readonly id: string;
-  readonly #bare: Backend;
-  readonly #wrap: (backend: Backend) => Backend;
+  readonly #options: PacksPoolOptions;
+  readonly #keys: PoolKeys | null;
   readonly #backend: Backend;
-  readonly #workers: ChunkWorkers;
   #mark: PoolMark | null = null;
+  #cache: IndexCache | null = null;
 
   constructor(options: PacksPoolOptions) {
     this.id = options.id;
-    this.#bare = options.backend;
-    this.#wrap = options.wrap ?? ((backend) => backend);
-    this.#backend = this.#wrap(this.#bare);
-    this.#workers = options.workers;
+    this.#options = options;
+    const { encryptionKey } = options;
+    this.#keys = encryptionKey === undefined || encryptionKey === null ? null : poolKeys(encryptionKey);
+    this.#backend = this.#wrapped(options.backend);
   }
 
   get name(): string {
@@ -53,13 +84,13 @@ class PacksPool implements Pool {
     if (there === null) {
       if (!options.create) throw this.#notInitialised();
       for await (const { key } of this.#backend.list('', signal)) {
-        if (key.startsWith(PROBE_PREFIX)) continue;
+        if (key.startsWith(PROBE_PREFIX) || this.#options.ignored?.(key) === true) continue;
         throw new PermanentError(
           'pool_path_in_use',
           `The ${this.name} holds other data already (${key}); give the pool an empty place or prefix.`,
         );
       }
-      await this.#backend.putIfAbsent(POOL_MARK_KEY, newPoolMark(this.id), signal);
+      await this.#backend.putIfAbsent(POOL_MARK_KEY, newPoolMark(this.id, this.#keys), signal);
     }
     await this.#requireMark(signal, options.create ? 'pool_path_in_use' : 'pool_not_initialised');
     await this.#proveUse(signal);
@@ -69,25 +100,40 @@ class PacksPool implements Pool {
   async stat(blockId: string, signal: AbortSignal): Promise<BlockStat | null> {
     throwIfCancelled(signal);
     const found = await this.#committed(blockId, signal);
-    if (found === null) return null;
-    const { size, chunkSize, rootDigest, storedBytes } = found.manifest;
-    return { blockId, size, chunkSize, rootDigest, storedBytes };
+    return found === null ? null : statOf(blockId, found);
   }
 
   async openReader(blockId: string, signal: AbortSignal): Promise<BlockReader> {
     throwIfCancelled(signal);
     await this.#requireMark(signal, 'pool_not_initialised');
     const found = await this.#committed(blockId, signal);
-    if (found === null)
-      throw new PermanentError('block_not_in_pool', `Block ${blockId} is not in pool ${this.id} (${this.name}).`);
-    return new PacksReader(this.#backend, this.#workers, { id: blockId, ...found });
+    if (found === null) throw this.#notHere(blockId);
+    return new PacksReader(
+      { backend: this.#backend, workers: this.#options.workers, keys: this.#keys },
+      { id: blockId, ...found },
+    );
   }
 
   async openWriter(session: WriteSession, signal: AbortSignal): Promise<BlockWriter> {
-    throwIfCancelled(signal);
-    const { digestKey } = await this.#requireMark(signal, 'pool_not_initialised');
-    const pool = { backend: this.#wrap(counted(this.#bare)), workers: this.#workers, digestKey, poolId: this.id };
-    return await openWriting(pool, session, signal);
+    return await openWriting(await this.#parts(signal), session, signal);
+  }
+
+  async openClone(from: string, session: WriteSession, signal: AbortSignal): Promise<BlockWriter | null> {
+    const parts = await this.#parts(signal);
+    const source = async (): Promise<PackedManifest> => {
+      const found = await this.#committed(from, signal);
+      if (found === null) throw this.#notHere(from);
+      return found.manifest;
+    };
+    return (await source()).shared ? await openCloning(parts, source, session, signal) : null;
+  }
+
+  async trash(blockId: string, fence: number, signal: AbortSignal): Promise<void> {
+    await this.#turn(blockId, fence, 'trashed', signal);
+  }
+
+  async untrash(blockId: string, fence: number, signal: AbortSignal): Promise<void> {
+    await this.#turn(blockId, fence, 'committed', signal);
   }
 
   async remove(blockId: string, fence: number, signal: AbortSignal): Promise<void> {
@@ -101,31 +147,84 @@ class PacksPool implements Pool {
     await sweepBlock(this.#backend, blockId, fence, signal);
   }
 
-  async *list(signal: AbortSignal): AsyncIterable<BlockStat> {
+  async *list(signal: AbortSignal, options: { trashed?: boolean } = {}): AsyncIterable<BlockStat> {
     await this.#requireMark(signal, 'pool_not_initialised');
     let last = '';
-    for await (const { key } of this.#backend.list('blocks/', signal)) {
+    for await (const { key } of this.#backend.list(BLOCKS_PREFIX, signal)) {
       const blockId = key.split('/')[1] ?? '';
       if (blockId === last) continue;
       last = blockId;
-      const stat = await this.stat(blockId, signal);
-      if (stat !== null) yield stat;
+      const found = await this.#committed(blockId, signal, options.trashed === true);
+      if (found !== null) yield statOf(blockId, found);
     }
   }
 
-  async close(): Promise<void> {
-    await this.#backend.close();
+  async collect(options: CollectOptions, signal: AbortSignal): Promise<CollectReport> {
+    await this.#requireMark(signal, 'pool_not_initialised');
+    const { cacheDir, collect } = this.#options;
+    const dir = cacheDir === undefined ? undefined : join(cacheDir, this.id);
+    return await collectPacks({ backend: this.#backend, cacheDir: dir, ...collect }, options, signal);
   }
 
-  async #committed(blockId: string, signal: AbortSignal): Promise<{ fence: number; manifest: PackedManifest } | null> {
+  async repair(blockId: string, index: number, bytes: Buffer | null, signal: AbortSignal): Promise<void> {
+    const { digestKey } = await this.#requireMark(signal, 'pool_not_initialised');
+    const found = await this.#committed(blockId, signal);
+    if (found === null) throw this.#notHere(blockId);
+    const { workers } = this.#options;
+    const pool = { backend: this.#backend, workers, keys: this.#keys, digestKey };
+    await repairChunk(pool, { id: blockId, ...found }, index, bytes, signal);
+  }
+
+  async close(): Promise<void> {
+    this.#cache?.close();
+    this.#cache = null;
+    await this.#options.backend.close();
+  }
+
+  /** Sealing goes around the retries: what is tried again are the same bytes. */
+  #wrapped(bare: Backend): Backend {
+    const backend = this.#options.wrap?.(bare) ?? bare;
+    return this.#keys === null ? backend : withSealing(backend, this.#keys.objects);
+  }
+
+  /** What a writer needs, with a backend that counts its bytes. */
+  async #parts(signal: AbortSignal): Promise<PoolParts> {
+    throwIfCancelled(signal);
+    const { digestKey } = await this.#requireMark(signal, 'pool_not_initialised');
+    const { cacheDir, backend, workers } = this.#options;
+    this.#cache ??= IndexCache.open(cacheDir === undefined ? null : join(cacheDir, this.id, 'index.sqlite'));
+    return {
+      backend: this.#wrapped(counted(backend)),
+      workers,
+      keys: this.#keys,
+      digestKey,
+      poolId: this.id,
+      cache: this.#cache,
+    };
+  }
+
+  /** Into the trash or out of it; the manifest stays where it is. */
+  async #turn(blockId: string, fence: number, to: 'trashed' | 'committed', signal: AbortSignal): Promise<void> {
+    throwIfCancelled(signal);
+    await this.#requireMark(signal, 'pool_not_initialised');
+    const from = to === 'trashed' ? 'committed' : 'trashed';
+    const turned = ({ entry }: LedgerHead): LedgerEntry | null => {
+      if (entry?.state === to) return null;
+      if (entry?.state !== from) throw this.#notHere(blockId);
+      return { ...entry, state: to, fence, detail: { ...entry.detail, manifest: manifestOf(blockId, entry) } };
+    };
+    await new Ledger(this.#backend, ledgerPrefix(blockId)).advance(fence, turned, signal);
+  }
+
+  async #committed(blockId: string, signal: AbortSignal, trashed = false): Promise<Committed | null> {
     const ledger = new Ledger(this.#backend, ledgerPrefix(blockId));
     let { number, entry } = await ledger.head(signal);
     for (;;) {
-      if (entry?.state !== 'committed') return null;
-      const { fence } = entry;
-      const key = manifestKey(blockId, fence);
+      if (entry?.state !== 'committed' && !(trashed && entry?.state === 'trashed')) return null;
+      const key = manifestOf(blockId, entry);
       try {
-        return { fence, manifest: decodePackedManifest(await this.#backend.get(key, null, signal), key) };
+        const manifest = decodePackedManifest(await this.#backend.get(key, null, signal), key);
+        return { fence: fenceOf(key) ?? entry.fence, manifest, entry };
       } catch (error) {
         if (!(error instanceof ObjectNotFoundError)) throw error;
       }
@@ -141,9 +240,13 @@ class PacksPool implements Pool {
     }
   }
 
+  #notHere(blockId: string): PermanentError {
+    return new PermanentError('block_not_in_pool', `Block ${blockId} is not in pool ${this.id} (${this.name}).`);
+  }
+
   async #readMark(signal: AbortSignal): Promise<PoolMark | null> {
     try {
-      return parsePoolMark(await this.#backend.get(POOL_MARK_KEY, null, signal), this.name);
+      return parsePoolMark(await this.#backend.get(POOL_MARK_KEY, null, signal), this.name, this.#keys);
     } catch (error) {
       if (error instanceof ObjectNotFoundError) return null;
       throw error;
@@ -182,4 +285,16 @@ class PacksPool implements Pool {
       await this.#backend.remove(key, signal);
     }
   }
+}
+
+/** Where the manifest lies: the trash and back change the entry's fence, not the manifest. */
+function manifestOf(blockId: string, entry: LedgerEntry): string {
+  const { manifest } = entry.detail;
+  return typeof manifest === 'string' ? manifest : manifestKey(blockId, entry.fence);
+}
+
+function statOf(blockId: string, { manifest, entry }: Committed): BlockStat {
+  const { size, chunkSize, rootDigest, storedBytes } = manifest;
+  const meta = (entry.detail.meta ?? null) as BlockMeta | null;
+  return { blockId, size, chunkSize, rootDigest, storedBytes, trashed: entry.state === 'trashed', meta };
 }

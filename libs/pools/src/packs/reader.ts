@@ -2,20 +2,25 @@
  * Reads a committed block. Whole chunks come through shared windows and are checked against the manifest; small reads fetch and decode
  * only the frames that they touch, each checked by its CRC32C.
  */
+import { crc32c } from '@node-rs/crc32';
 import type { ChunkWorkers } from '@openservice/codec';
 import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
-import type { BlockReader, ChunkRange } from '../pool.ts';
+import type { BlockReader, ChunkRange, StoredChunk } from '../pool.ts';
+import type { PoolKeys } from '../sealed/keys.ts';
+import { sealOf } from './chunk-seal.ts';
 import { orAborted } from './gate.ts';
-import { packKey } from './keys.ts';
+import { packKey, repairKey } from './keys.ts';
 import type { PackedManifest } from './packed-manifest.ts';
 import {
+  FRAME_BYTES,
   type FrameTable,
   RECORD_HEAD_BYTES,
   type RecordHead,
   readFrameTable,
+  readNonce,
   readRecordHead,
   recordPrefixBytes,
 } from './record.ts';
@@ -31,6 +36,14 @@ const HEADS_KEPT = 1024;
 interface Head {
   head: RecordHead;
   table: FrameTable;
+  nonce: Buffer | null;
+}
+
+export interface ReaderParts {
+  backend: Backend;
+  workers: ChunkWorkers;
+  /** Null: not encrypted. */
+  keys: PoolKeys | null;
 }
 
 export class PacksReader implements BlockReader {
@@ -39,6 +52,7 @@ export class PacksReader implements BlockReader {
   readonly rootDigest: Buffer;
   readonly #backend: Backend;
   readonly #workers: ChunkWorkers;
+  readonly #keys: PoolKeys | null;
   readonly #blockId: string;
   readonly #chunks: number;
   readonly #stop = new AbortController();
@@ -47,12 +61,13 @@ export class PacksReader implements BlockReader {
   readonly #heads = new Map<number, Head>();
   #last = -1;
 
-  constructor(backend: Backend, workers: ChunkWorkers, block: { id: string; fence: number; manifest: PackedManifest }) {
+  constructor({ backend, workers, keys }: ReaderParts, block: { id: string; fence: number; manifest: PackedManifest }) {
     this.size = block.manifest.size;
     this.chunkSize = block.manifest.chunkSize;
     this.rootDigest = block.manifest.rootDigest;
     this.#backend = backend;
     this.#workers = workers;
+    this.#keys = keys;
     this.#blockId = block.id;
     this.#chunks = chunkCount(this.size, this.chunkSize);
     this.#segments = new SegmentCache(backend, block.id, block.fence, block.manifest, this.#stop.signal);
@@ -91,18 +106,36 @@ export class PacksReader implements BlockReader {
     }
     const { digest, place } = found;
     try {
-      const record = await orAborted(this.#record(index, place), signal);
-      const { head, table } = parseHead(record);
-      const start = recordPrefixBytes(head.frameCount);
-      const layout = { codec: head.codec, ...table, frameSize: head.frameSize, rawLength: head.rawLength };
-      if (head.rawLength !== chunkLength(this.size, this.chunkSize, index) || record.length !== start + head.payloadLength) {
-        throw new PermanentError('damaged_chunk', 'its record has another length than the manifest says');
-      }
-      const plain = await this.#workers.decode(record.subarray(start), target, layout);
-      if (!plain.equals(digest)) throw new PermanentError('damaged_chunk', 'its digest differs from the manifest');
-      return plain;
+      await this.#decode(await orAborted(this.#record(index, place), signal), index, digest, target);
     } catch (error) {
-      throw this.#named(error, index, place);
+      const record = await this.#repaired(error, place, signal);
+      if (record === null) throw this.#named(error, index, place);
+      try {
+        await this.#decode(record, index, digest, target);
+      } catch (again) {
+        throw this.#named(again, index, place);
+      }
+    }
+    return digest;
+  }
+
+  async knownDigest(index: number, signal: AbortSignal): Promise<Buffer> {
+    throwIfCancelled(signal);
+    return (await orAborted(this.#find(index), signal))?.digest ?? HOLE_DIGEST;
+  }
+
+  async readStored(index: number, signal: AbortSignal): Promise<StoredChunk | null> {
+    if (this.#keys !== null) return null;
+    throwIfCancelled(signal);
+    const found = await orAborted(this.#find(index), signal);
+    if (found === null) return null;
+    const { digest, place } = found;
+    try {
+      return storedChunk(await orAborted(this.#record(index, place), signal), digest);
+    } catch (error) {
+      const record = await this.#repaired(error, place, signal);
+      if (record === null) throw this.#named(error, index, place);
+      return storedChunk(record, digest);
     }
   }
 
@@ -138,10 +171,10 @@ export class PacksReader implements BlockReader {
     const found = await orAborted(this.#find(index), signal);
     if (found === null) return;
     try {
-      const { head, table } = await this.#head(index, found.place, signal);
+      const { head, table, nonce } = await this.#head(index, found.place, signal);
       const first = Math.floor(inside / head.frameSize);
       const last = Math.floor((inside + into.length - 1) / head.frameSize);
-      let skipped = recordPrefixBytes(head.frameCount);
+      let skipped = recordPrefixBytes(head.frameCount, head.sealed);
       for (let i = 0; i < first; i++) skipped += table.frames[i]!;
       const frames = table.frames.slice(first, last + 1);
       const stored = frames.reduce((sum, frame) => sum + frame, 0);
@@ -153,22 +186,35 @@ export class PacksReader implements BlockReader {
       const rawStart = first * head.frameSize;
       const rawLength = Math.min(head.rawLength, (last + 1) * head.frameSize) - rawStart;
       const plain = Buffer.allocUnsafe(rawLength);
-      const layout = { codec: head.codec, frames, crcs: table.crcs.slice(first, last + 1), frameSize: head.frameSize, rawLength };
-      await this.#workers.decode(bytes, plain, layout);
+      const seal = sealOf(this.#keys, head.id, nonce, first);
+      const crcs = table.crcs.slice(first, last + 1);
+      await this.#workers.decode(bytes, plain, {
+        codec: head.codec,
+        frames,
+        crcs,
+        frameSize: head.frameSize,
+        rawLength,
+        ...seal,
+      });
       plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
     } catch (error) {
-      throw this.#named(error, index, found.place);
+      if (!isDamage(error) && !isShort(error)) throw error;
+      // Whole, a repaired record is found, and what is wrong is named.
+      const chunk = Buffer.allocUnsafe(whole);
+      await this.readChunk(index, chunk, signal);
+      chunk.copy(into, 0, inside, inside + into.length);
     }
   }
 
   async #head(index: number, place: Place, signal: AbortSignal): Promise<Head> {
     const kept = this.#heads.get(index);
     if (kept !== undefined) return kept;
-    const frames = Math.ceil(chunkLength(this.size, this.chunkSize, index) / (128 * 1024));
-    const guess = Math.min(place.length, recordPrefixBytes(frames));
+    const frames = Math.ceil(chunkLength(this.size, this.chunkSize, index) / FRAME_BYTES);
+    const guess = Math.min(place.length, recordPrefixBytes(frames, this.#keys !== null));
     const range = { offset: place.offset, length: guess };
     let bytes = await this.#backend.get(packKey(place.pack), range, signal);
-    const needed = recordPrefixBytes(readRecordHead(bytes).frameCount);
+    const found = readRecordHead(bytes);
+    const needed = recordPrefixBytes(found.frameCount, found.sealed);
     if (needed > bytes.length) bytes = await this.#backend.get(packKey(place.pack), { ...range, length: needed }, signal);
     const parsed = parseHead(bytes);
     this.#heads.set(index, parsed);
@@ -219,10 +265,41 @@ export class PacksReader implements BlockReader {
     return { digest, place };
   }
 
+  async #decode(record: Buffer, index: number, digest: Buffer, target: Buffer): Promise<void> {
+    const { head, table, nonce } = parseHead(record);
+    const start = recordPrefixBytes(head.frameCount, head.sealed);
+    const seal = sealOf(this.#keys, head.id, nonce, 0);
+    const layout = { codec: head.codec, ...table, frameSize: head.frameSize, rawLength: head.rawLength, ...seal };
+    if (head.rawLength !== chunkLength(this.size, this.chunkSize, index) || record.length !== start + head.payloadLength) {
+      throw new PermanentError('damaged_chunk', 'its record has another length than the manifest says');
+    }
+    const plain = await this.#workers.decode(record.subarray(start), target, layout);
+    if (!plain.equals(digest)) throw new PermanentError('damaged_chunk', 'its digest differs from the manifest');
+  }
+
+  /** After `error`: the record that was put for the damaged place, or the place itself read alone where its neighbours are gone. */
+  async #repaired(error: unknown, place: Place, signal: AbortSignal): Promise<Buffer | null> {
+    if (!isDamage(error) && !isShort(error)) return null;
+    try {
+      return await this.#backend.get(repairKey(place.pack, place.offset), null, signal);
+    } catch (missing) {
+      if (!(missing instanceof ObjectNotFoundError)) throw missing;
+    }
+    if (!isShort(error)) return null;
+    // The pack was cut: what lies before the cut is good.
+    const size = await this.#backend.head(packKey(place.pack), signal);
+    if (size === null || size < place.offset + place.length) return null;
+    return this.#backend.get(packKey(place.pack), { offset: place.offset, length: place.length }, signal);
+  }
+
   #named(error: unknown, index: number, place: Place): unknown {
-    const damaged = error instanceof ObjectNotFoundError || (error instanceof OpenServiceError && error.code === 'damaged_chunk');
-    if (!damaged) return error;
-    const why = error instanceof ObjectNotFoundError ? 'the pack is gone' : error.message;
+    if (!isDamage(error) && !isShort(error)) return error;
+    const why =
+      error instanceof ObjectNotFoundError
+        ? 'the pack is gone'
+        : isShort(error)
+          ? 'the pack was cut off'
+          : (error as Error).message;
     return new PermanentError(
       'damaged_chunk',
       `Chunk ${index} of block ${this.#blockId} in pack ${place.pack} of the ${this.#backend.name} is damaged: ${why}`,
@@ -231,10 +308,35 @@ export class PacksReader implements BlockReader {
   }
 }
 
+function isDamage(error: unknown): boolean {
+  return error instanceof ObjectNotFoundError || (error instanceof OpenServiceError && error.code === 'damaged_chunk');
+}
+
+/** An object that ends before its index says: every try of the backend found it so. */
+function isShort(error: unknown): boolean {
+  return error instanceof OpenServiceError && error.code === 'short_read';
+}
+
+/** Its frames checked by their CRCs; the digest is for who takes it to check. */
+function storedChunk(record: Buffer, digest: Buffer): StoredChunk {
+  const { head, table } = parseHead(record);
+  const bytes = record.subarray(recordPrefixBytes(head.frameCount, head.sealed));
+  if (bytes.length !== head.payloadLength)
+    throw new PermanentError('damaged_chunk', 'its record has another length than its head says');
+  let at = 0;
+  table.frames.forEach((length, i) => {
+    if (crc32c(bytes.subarray(at, at + length)) !== table.crcs[i])
+      throw new PermanentError('damaged_chunk', `frame ${i} of its record fails its CRC32C`);
+    at += length;
+  });
+  const { codec, frameSize, rawLength } = head;
+  return { digest, codec, frameSize, rawLength, frames: table.frames, crcs: table.crcs, bytes };
+}
+
 function parseHead(bytes: Buffer): Head {
   const head = readRecordHead(bytes);
-  if (bytes.length < Math.max(RECORD_HEAD_BYTES, recordPrefixBytes(head.frameCount))) {
+  if (bytes.length < Math.max(RECORD_HEAD_BYTES, recordPrefixBytes(head.frameCount, head.sealed))) {
     throw new PermanentError('damaged_chunk', 'its record is too short');
   }
-  return { head, table: readFrameTable(bytes, head) };
+  return { head, table: readFrameTable(bytes, head), nonce: readNonce(bytes, head) };
 }

@@ -1,9 +1,10 @@
 /** The segments of a block's manifest, fetched when asked for; the last used few are kept. */
-import type { Backend } from '../backend.ts';
+import { PermanentError } from '@openservice/domain';
+import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { isHole } from '../manifest.ts';
-import { locationsKey, segmentKey } from './keys.ts';
+import { locationsKey, segmentKey, sharedKey } from './keys.ts';
 import { type PackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';
-import { HASH_BYTES, Locations, unpackSegment } from './segment.ts';
+import { HASH_BYTES, Locations, openPrivateSegment, openSegment } from './segment.ts';
 
 /** About 180 KiB each. */
 const KEPT = 16;
@@ -52,14 +53,28 @@ export class SegmentCache {
     const at = segment * SEGMENT_ENTRY_BYTES;
     const digestsHash = this.#manifest.segments.subarray(at, at + HASH_BYTES);
     const locationsHash = this.#manifest.segments.subarray(at + HASH_BYTES, at + SEGMENT_ENTRY_BYTES);
-    const keys = [
-      segmentKey(this.#blockId, this.#fence, digestsHash),
-      locationsKey(this.#blockId, this.#fence, locationsHash),
-    ] as const;
-    const [digests, locations] = await Promise.all(keys.map((key) => this.#backend.get(key, null, this.#stop)));
+    const shared = this.#manifest.shared;
+    const keys = shared
+      ? [sharedKey(digestsHash), sharedKey(locationsHash)]
+      : [segmentKey(this.#blockId, this.#fence, digestsHash), locationsKey(this.#blockId, this.#fence, locationsHash)];
+    const [digests, locations] = await Promise.all(keys.map((key) => this.#get(key)));
+    const open = shared ? openSegment : openPrivateSegment;
     return {
-      digests: await unpackSegment(digests!, digestsHash, keys[0]),
-      locations: new Locations(await unpackSegment(locations!, locationsHash, keys[1])),
+      digests: await open('digests', digests!, digestsHash, keys[0]!),
+      locations: new Locations(await open('locations', locations!, locationsHash, keys[1]!)),
     };
+  }
+
+  async #get(key: string): Promise<Buffer> {
+    try {
+      return await this.#backend.get(key, null, this.#stop);
+    } catch (error) {
+      if (!(error instanceof ObjectNotFoundError)) throw error;
+      throw new PermanentError(
+        'damaged_manifest',
+        `Segment ${key} of the manifest of block ${this.#blockId} is missing from the ${this.#backend.name}; restore the block from another replica.`,
+        { cause: error },
+      );
+    }
   }
 }

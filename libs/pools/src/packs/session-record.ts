@@ -94,9 +94,13 @@ export function encodeSessionRecord(record: SessionRecord): Buffer {
 export function decodeSessionRecord(bytes: Buffer, key: string): SessionRecord {
   const body = checked(bytes, MAGIC, 'damaged_checkpoint', `session record ${key}`);
   if (body.length < HEAD_BYTES) throw new PermanentError('damaged_checkpoint', `The session record ${key} is too short.`);
-  const [packs, entries, ranges, segments] = [8, 12, 16, 20].map((at) => body.readUInt32LE(at)) as [number, number, number, number];
-  const length =
-    HEAD_BYTES + packs * PACK_BYTES + entries * ENTRY_BYTES + ranges * HOLE_BYTES + segments * SEGMENT_BYTES;
+  const [packs, entries, ranges, segments] = [8, 12, 16, 20].map((at) => body.readUInt32LE(at)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const length = HEAD_BYTES + packs * PACK_BYTES + entries * ENTRY_BYTES + ranges * HOLE_BYTES + segments * SEGMENT_BYTES;
   if (body.length !== length) {
     throw new PermanentError('damaged_checkpoint', `The session record ${key} is damaged: its length is wrong.`);
   }

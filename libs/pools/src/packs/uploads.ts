@@ -8,7 +8,7 @@ import type { Backend } from '../backend.ts';
 import { Gate } from './gate.ts';
 import { packKey, sessionKey } from './keys.ts';
 import { PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackBuilder } from './pack.ts';
-import { encodeSessionRecord } from './session-record.ts';
+import { encodeSessionRecord, type SessionSegment } from './session-record.ts';
 import type { WriterState } from './writer-state.ts';
 
 const MIN_PACK_BYTES = 4 * MIB;
@@ -35,6 +35,7 @@ export class Uploads {
   readonly #running = new Set<Promise<void>>();
   readonly #spare: Buffer[] = [];
   #loose: number[] = [];
+  #segments: SessionSegment[] = [];
   #sequence: number;
   #stored = 0;
   /** Bytes in packs that earlier runs made durable. */
@@ -93,6 +94,11 @@ export class Uploads {
     (this.#unrecorded.get(number)?.indexes ?? this.#loose).push(index);
   }
 
+  /** The next record names a segment that the manifest will need. */
+  relyOn(segment: SessionSegment): void {
+    this.#segments.push(segment);
+  }
+
   /** Sends the pack off. Its failure shows in `failure`. */
   send(pack: OpenPack): void {
     const { name, bytes } = pack.builder.finish();
@@ -112,11 +118,11 @@ export class Uploads {
     });
   }
 
-  /** All that was sent off is durable and recorded, holes and repeated chunks too. */
+  /** All that was sent off is durable and recorded, holes, repeated chunks and segments too. */
   async settle(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running);
     this.throwFailure();
-    if (this.#loose.length === 0 && !this.#state.hasHoles) return;
+    if (this.#loose.length === 0 && this.#segments.length === 0 && !this.#state.hasHoles) return;
     await this.#record([], null);
   }
 
@@ -139,7 +145,9 @@ export class Uploads {
     this.#loose = [];
     const all = loose.length === 0 ? indexes : [...indexes, ...loose];
     const holes = this.#state.takeHoles();
-    const record = encodeSessionRecord(this.#state.recordOf(all, holes, pack));
+    const segments = this.#segments;
+    this.#segments = [];
+    const record = encodeSessionRecord(this.#state.recordOf(all, holes, pack, segments));
     try {
       await this.putObject(sessionKey(this.#blockId, this.#fence, this.#sequence++), record);
     } catch (error) {

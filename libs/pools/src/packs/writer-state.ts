@@ -8,7 +8,7 @@ import { PackTable } from './pack-table.ts';
 import { SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';
 import { type PackPlace, RecentChunks } from './recent-chunks.ts';
 import { LiveSegment, SEGMENT_CHUNKS, segmentLength } from './segment.ts';
-import type { SessionEntry, SessionRecord } from './session-record.ts';
+import type { SessionEntry, SessionRecord, SessionSegment } from './session-record.ts';
 
 export class WriterState {
   readonly chunks: number;
@@ -73,7 +73,7 @@ export class WriterState {
   }
 
   /** The record that makes these chunks and holes known to the next attempt. */
-  recordOf(indexes: readonly number[], holes: number[], pack: number | null): SessionRecord {
+  recordOf(indexes: readonly number[], holes: number[], pack: number | null, segments: SessionSegment[]): SessionRecord {
     const local = new Map<number, number>();
     const use = (number: number): number => {
       const known = local.get(number) ?? local.size;
@@ -85,8 +85,10 @@ export class WriterState {
       const found = this.#live.get(Math.floor(index / SEGMENT_CHUNKS))!.get(index % SEGMENT_CHUNKS);
       return { index, digest: found.digest, pack: use(found.pack), offset: found.offset, length: found.length };
     });
-    const packs = [...local.keys()].map((number) => ({ name: this.packs.name(number), size: this.packs.size(number) }));
-    return { packs, entries, holes };
+    const packs = [...local.keys()].map((number) => {
+      return { name: this.packs.name(number), size: this.packs.size(number), own: this.packs.isOwn(number) };
+    });
+    return { packs, entries, holes, segments };
   }
 
   markDurable(indexes: readonly number[], holes: readonly number[]): void {
@@ -94,11 +96,11 @@ export class WriterState {
     for (let i = 0; i < holes.length; i += 2) this.durable.setRange(holes[i]!, holes[i + 1]!);
   }
 
-  /** Takes over what an earlier attempt recorded. `numberOf` answers the number for a pack, made where it is new. */
-  replay(record: SessionRecord, numberOf: (name: Buffer, size: number) => number, idOf: (digest: Buffer) => Buffer): void {
-    const numbers = record.packs.map((pack) => numberOf(pack.name, pack.size));
+  /** Takes over what an earlier attempt recorded; `numbers`: for each of its packs the number here, null for one not to be relied on. */
+  replay(record: SessionRecord, numbers: readonly (number | null)[], idOf: (digest: Buffer) => Buffer): void {
     for (const entry of record.entries) {
       const pack = numbers[entry.pack];
+      if (pack === null) continue;
       if (pack === undefined || entry.index >= this.chunks)
         throw new PermanentError('damaged_checkpoint', 'A session record contradicts itself.');
       if (this.accounted.has(entry.index)) continue;

@@ -52,7 +52,8 @@ export async function checkRoot(root: string): Promise<void> {
   if (info !== null && !info.isDirectory()) throw new PermanentError('pool_path_invalid', `${root} is not a directory.`);
 }
 
-async function makeRoot(root: string): Promise<void> {
+/** Makes the directory where it lacks. PermanentError `pool_path_invalid` where a file is in its way. */
+export async function makeRoot(root: string): Promise<void> {
   try {
     await mkdir(root, { recursive: true });
   } catch (error) {

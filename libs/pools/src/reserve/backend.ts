@@ -15,13 +15,13 @@ export interface ReservedBackend extends Backend {
   refill(signal: AbortSignal): Promise<void>;
 }
 
-/** For small objects only: what is written through it may use up the reserve. */
-export function withReserve(backend: Backend): ReservedBackend {
-  const giveUp = async <T>(signal: AbortSignal, write: () => Promise<T>): Promise<T> => {
+/** For small objects only: what is written through it, and `mayUse` says so, may use up the reserve. */
+export function withReserve(backend: Backend, mayUse: (key: string) => boolean = () => true): ReservedBackend {
+  const giveUp = async <T>(key: string, signal: AbortSignal, write: () => Promise<T>): Promise<T> => {
     try {
       return await write();
     } catch (error) {
-      if (!isFull(error) || (await backend.head(RESERVE_KEY, signal)) === null) throw error;
+      if (!isFull(error) || !mayUse(key) || (await backend.head(RESERVE_KEY, signal)) === null) throw error;
       await backend.remove(RESERVE_KEY, signal);
       return write();
     }
@@ -34,8 +34,8 @@ export function withReserve(backend: Backend): ReservedBackend {
     get bytesSent() {
       return backend.bytesSent;
     },
-    put: (key, parts, signal) => giveUp(signal, () => backend.put(key, parts, signal)),
-    putIfAbsent: (key, bytes, signal) => giveUp(signal, () => backend.putIfAbsent(key, bytes, signal)),
+    put: (key, parts, signal) => giveUp(key, signal, () => backend.put(key, parts, signal)),
+    putIfAbsent: (key, bytes, signal) => giveUp(key, signal, () => backend.putIfAbsent(key, bytes, signal)),
     get: (key, range, signal) => backend.get(key, range, signal),
     head: (key, signal) => backend.head(key, signal),
     list: (prefix, signal) => backend.list(prefix, signal),

@@ -14,6 +14,8 @@ export function openS3Pool(spec: S3PoolSpec, env: PoolEnvironment): Pool {
     id: spec.id,
     backend: createS3Backend(spec),
     workers: env.workers,
+    encryptionKey: spec.encryption_key,
+    cacheDir: env.cacheDir,
     wrap: (backend) => withRetry(backend, RETRY),
   });
 }

@@ -2,8 +2,6 @@
 import { Blake3Hasher } from '@napi-rs/blake-hash';
 import { PermanentError } from '@openservice/domain';
 
-export const RECORD_NONCE_BYTES = 16;
-
 export interface PoolKeys {
   /** Chunk ids are made with it. */
   digest: Buffer;
