@@ -12,7 +12,8 @@ export type JobRequest = {
   [Kind in JobKind]: {
     kind: Kind;
     nodeId: string;
-    blockId: string;
+    /** Null for work on a pool as a whole. */
+    blockId: string | null;
     setId: string | null;
     params: JobParams[Kind];
     claims: ClaimRequest[];

@@ -1,11 +1,11 @@
-/** Which node does the work. A local pool is reached by its own node alone, an s3 pool by every node. */
+/** Which node does the work: a directory binds it to its node, which reads all else through other nodes' pool servers; s3 and remote pools are reached by every node. */
 import { TransientError } from '@openservice/domain';
 import { type EntityManager, type Node, NodeSchema, type Pool } from '@openservice/store';
 import { findNode } from './lookups.ts';
 import { Refusal } from './refusal.ts';
 
 /** The node that `pool` binds work to; null: any. */
-export const nodeOfPool = (pool: Pool): string | null => (pool.type === 'local' ? pool.node_id : null);
+export const nodeOfPool = (pool: Pool): string | null => (pool.type === 'local' || pool.type === 'dedup' ? pool.node_id : null);
 
 export function isReachable(pool: Pool, nodeId: string): boolean {
   const bound = nodeOfPool(pool);
