@@ -25,6 +25,8 @@ export interface AgentOptions {
   handlers: HandlerTable;
   /** Asked at each sync. */
   describe: () => NodeDescription;
+  /** Called at each sync with the center's public key for pool tokens (SPKI DER, base64). */
+  onTokenKey?: ((key: string) => void) | undefined;
   log: Logger;
   /** Most time for runs to stop, ms. Default 8 s. */
   stopLimitMs?: number;
@@ -90,6 +92,7 @@ class NodeAgent implements Agent {
       log,
       onVerdict: (key, verdict) => this.#onVerdict(key, verdict),
       onSynced: () => this.#commands.onSynced(),
+      onTokenKey: options.onTokenKey,
     });
     const assertLease = (): void => this.#presence.assertLease();
     const awaitLease = (signal: AbortSignal): Promise<void> => this.#presence.awaitLease(signal);

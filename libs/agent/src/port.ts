@@ -29,6 +29,11 @@ export interface JobContext<Params> {
    * no center answers; FencedError when the attempt is void. Granted once stays granted, over a restart of the node too.
    */
   requestCommit(result: JobResult): Promise<void>;
+  /**
+   * Resolves once the node has its lease (it has just started, or the center has just come back), or has waited long for it. For a job
+   * that deletes without leave to commit: await it, then ask assertLease.
+   */
+  awaitLease(): Promise<void>;
   /** Throws FencedError when the node is past its lease: call right before deleting or committing. */
   assertLease(): void;
   log(message: string, fields?: Record<string, unknown>): void;

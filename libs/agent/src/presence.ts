@@ -18,6 +18,7 @@ const LEASE_LOOK_MS = 50;
 export interface NodeDescription {
   import_roots: string[];
   pool_endpoint: string | null;
+  pool_fingerprint: string | null;
   nbd_endpoint: string | null;
 }
 
@@ -33,6 +34,8 @@ export interface PresenceOptions {
   log: Logger;
   onVerdict: (key: AttemptKey, verdict: Verdict) => void;
   onSynced: () => void;
+  /** At each sync: the key that the tokens of the node's pool server are signed with (SPKI DER, base64). */
+  onTokenKey: ((key: string) => void) | undefined;
 }
 
 export class Presence {
@@ -125,13 +128,14 @@ export class Presence {
   }
 
   async #sync(): Promise<void> {
-    const { nc, nodeId, name, version, epoch, kinds, describe, journal, log, onVerdict, onSynced } = this.#options;
+    const { nc, nodeId, name, version, epoch, kinds, describe, journal, log, onVerdict, onSynced, onTokenKey } = this.#options;
     const sentAt = performance.now();
     const held = journal.held(HELD_LIMIT);
     const request = { node_id: nodeId, name, epoch, version, kinds: [...kinds], held, ...describe() };
     const reply = await orAborted(callCenter(nc, nodeId, 'sync', request, { timeoutMs: CALL_MS }), this.#stopping.signal);
     this.#heartbeatMs = reply.heartbeat_ms;
     this.#leaseUntil = sentAt + reply.lease_ms;
+    if (reply.pool_token_key !== undefined) onTokenKey?.(reply.pool_token_key);
     journal.tryWrite(Date.now());
     for (const { job_id, attempt, verdict } of reply.answers) {
       if (verdict !== 'continue') log.info({ job_id, attempt, verdict }, 'The center answered for an attempt.');

@@ -144,6 +144,7 @@ export class Runner {
         // without this wait the attempt would be void for nothing.
         await this.#options.awaitLease(signal);
       },
+      awaitLease: () => this.#options.awaitLease(signal),
       assertLease: () => this.#options.assertLease(),
     };
   }

@@ -30,13 +30,14 @@ describe('agent', function () {
     await dir.remove();
   });
 
-  async function start(toy: Toy, redisUrl = REDIS_URL ?? ''): Promise<() => Promise<void>> {
+  async function start(toy: Toy, redisUrl = REDIS_URL ?? '', onTokenKey?: (key: string) => void): Promise<() => Promise<void>> {
     const node = await startToyNode({
       natsUrl: nats.url,
       redisUrl,
       nodeId: center.nodeId,
       dataDir: dir.path,
       toy,
+      onTokenKey,
     });
     stops.push(node.stop);
     return node.stop;
@@ -302,6 +303,34 @@ describe('agent', function () {
     expect(asked).to.equal(false);
     center.leaseMs = 10_000;
     await center.until(() => center.find('job-a', 'succeeded') !== undefined);
+  });
+
+  it('lets a job that deletes without leave to commit wait for its lease', async () => {
+    center.leaseMs = 0;
+    const waiting = deferred();
+    await start({
+      run: async (context) => {
+        waiting.resolve();
+        await context.awaitLease();
+        context.assertLease();
+        return RESULT;
+      },
+    });
+    await center.run('job-a');
+    await waiting.promise;
+    center.leaseMs = 10_000;
+    await center.until(() => center.find('job-a', 'succeeded') !== undefined);
+    expect(center.of('job-a')).to.deep.equal(['accepted', 'running', 'succeeded']);
+  });
+
+  it('is told the key of pool tokens, and a new one with the next sync', async () => {
+    const [first, second] = [deferred<string>(), deferred<string>()];
+    center.poolTokenKey = 'one';
+    await start({ run: async () => RESULT }, REDIS_URL, (key) => (key === 'one' ? first : second).resolve(key));
+    expect(await first.promise).to.equal('one');
+    center.poolTokenKey = 'two';
+    await center.send('sync', 'job-x', 1, {});
+    expect(await second.promise).to.equal('two');
   });
 
   it('commits nothing past its lease', async () => {

@@ -1,5 +1,5 @@
 /** A stand-in for the center, for tests of the agent alone: keeps in memory what the real one keeps in MySQL. */
-import { FencedError } from '@openservice/domain';
+import { PermanentError } from '@openservice/domain';
 import {
   CMD_STREAM,
   CMD_SUBJECTS,
@@ -28,6 +28,8 @@ export class StandInCenter {
   answersHave = true;
   granting = true;
   verdict: Verdict = 'continue';
+  /** Told at each sync. */
+  poolTokenKey: string | undefined;
   #nc: NatsConnection;
   #waiting: (() => void)[] = [];
   #commands = 0;
@@ -49,7 +51,7 @@ export class StandInCenter {
           await center.#makeConsumer();
           center.#changed();
           const answers = held.map(({ job_id, attempt }) => ({ job_id, attempt, verdict: center.verdict }));
-          return { answers, heartbeat_ms: 200, lease_ms: center.leaseMs };
+          return { answers, heartbeat_ms: 200, lease_ms: center.leaseMs, pool_token_key: center.poolTokenKey };
         },
         heartbeat: async () => ({ lease_ms: center.leaseMs, sync: false }),
         prepare: async () => {
@@ -57,9 +59,11 @@ export class StandInCenter {
           center.#changed();
           return { granted: center.granting, reason: center.granting ? '' : 'a newer attempt' };
         },
-        pool: async () => {
-          throw new FencedError('no pools here');
-        },
+        record: async () => notHere(),
+        found: async () => notHere(),
+        pool: async () => notHere(),
+        pool_token: async () => notHere(),
+        pool_login: async () => notHere(),
       },
       { version: '0.0.1', log },
     );
@@ -166,4 +170,9 @@ export class StandInCenter {
   #changed(): void {
     for (const wake of this.#waiting.splice(0)) wake();
   }
+}
+
+/** The agent itself asks for none of these. */
+function notHere(): never {
+  throw new PermanentError('no_pools', 'The stand-in knows no pools.');
 }

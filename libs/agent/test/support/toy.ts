@@ -37,6 +37,7 @@ export async function startToyNode(options: {
   nodeId: string;
   dataDir: string;
   toy: Toy;
+  onTokenKey?: ((key: string) => void) | undefined;
 }): Promise<{ agent: Agent; nc: NatsConnection; stop: () => Promise<void> }> {
   const log = createLog({ name: options.nodeId, level: (process.env.OPENSERVICE_TEST_LOG ?? 'silent') as LogLevel });
   const { nodeId } = options;
@@ -56,7 +57,8 @@ export async function startToyNode(options: {
       nats: nc,
       redisUrl: options.redisUrl,
       handlers: toyHandlers(options.toy),
-      describe: () => ({ import_roots: [], pool_endpoint: null, nbd_endpoint: null }),
+      describe: () => ({ import_roots: [], pool_endpoint: null, pool_fingerprint: null, nbd_endpoint: null }),
+      onTokenKey: options.onTokenKey,
       log,
     }),
   );
