@@ -80,6 +80,7 @@ export function nodeChild(dir: string, place: NodePlace, urls: Urls, main: strin
       OPENSERVICE_IMPORT_ROOTS: place.importRoot,
       OPENSERVICE_REDIS_URL: urls.redis,
       OPENSERVICE_NATS_URL: urls.nats,
+      OPENSERVICE_POOL_HOST: '127.0.0.1',
       OPENSERVICE_POOL_PORT: String(place.poolPort),
       OPENSERVICE_NBD_PORT: String(place.nbdPort),
     }),
