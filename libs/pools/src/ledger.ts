@@ -101,7 +101,7 @@ export class Ledger {
   }
 }
 
-const STATES: readonly unknown[] = ['open', 'committed', 'removed'] satisfies LedgerEntry['state'][];
+const STATES: readonly unknown[] = ['open', 'committed', 'trashed', 'removed'] satisfies LedgerEntry['state'][];
 
 /** An entry that is not whole is never taken for "not there": whoever believed that would sweep the block's data. */
 function parseEntry(bytes: Buffer, key: string): LedgerEntry {

@@ -32,9 +32,11 @@ describe('a ledger with a damaged entry', () => {
     });
   }
 
-  it('is read when it is whole', async () => {
-    const backend = createMemoryBackend();
-    await backend.put('blocks/b/ledger/00000001', Buffer.from(JSON.stringify(good)), signal);
-    expect((await new Ledger(backend, 'blocks/b/ledger').head(signal)).entry).to.deep.equal(good);
-  });
+  for (const state of ['open', 'committed', 'trashed', 'removed']) {
+    it(`is read when it is whole: ${state}`, async () => {
+      const backend = createMemoryBackend();
+      await backend.put('blocks/b/ledger/00000001', Buffer.from(JSON.stringify({ ...good, state })), signal);
+      expect((await new Ledger(backend, 'blocks/b/ledger').head(signal)).entry).to.deep.equal({ ...good, state });
+    });
+  }
 });

@@ -56,6 +56,7 @@ describe('s3 pools that cannot be used', function () {
     access_key: 'some-access',
     secret_key: SECRET,
     https: false,
+    encryption_key: null,
     ...change,
   });
   const xml = (status: number, code: string) => ({

@@ -24,7 +24,7 @@ class FsBackend implements Backend {
   readonly name: string;
   readonly #root: string;
   #sent = 0;
-  #swept: Promise<void> | null = null;
+  #swept: Promise<unknown> | null = null;
 
   constructor(root: string) {
     this.#root = root;
@@ -137,7 +137,7 @@ class FsBackend implements Backend {
     }
   }
 
-  #sweepOnce(): Promise<void> {
+  #sweepOnce(): Promise<unknown> {
     this.#swept ??= sweepTempFiles(this.#root).catch((error: unknown) => {
       this.#swept = null;
       throw error;

@@ -64,3 +64,11 @@ export async function writeAll(handle: FileHandle, parts: readonly Uint8Array[])
     while (at < part.byteLength) at += (await handle.write(part, at)).bytesWritten;
   }
 }
+
+/** Writes all of `bytes` from byte `position` on; a disk that takes a part of them is asked again, and then says why. */
+export async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  let at = 0;
+  while (at < bytes.byteLength) {
+    at += (await handle.write(bytes, at, bytes.byteLength - at, position + at)).bytesWritten;
+  }
+}

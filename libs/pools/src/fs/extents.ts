@@ -4,9 +4,8 @@
  */
 import { fstatSync } from 'node:fs';
 import { asOpenServiceError } from '@openservice/domain';
-import koffi from 'koffi';
 import { throwIfCancelled } from '../cancel.ts';
-import { libc } from './libc.ts';
+import { errnoName, libc } from './libc.ts';
 
 export interface FileExtent {
   /** Bytes. */
@@ -52,9 +51,8 @@ function seek(fd: number, offset: number, whence: number): number | 'none' | 'un
   if (call === undefined) return 'unsupported';
   const position = Number(call(fd, offset, whence));
   if (position >= 0) return position;
-  const errno = koffi.errno();
-  if (errno === koffi.os.errno.ENXIO) return 'none';
-  if (errno === koffi.os.errno.EINVAL || errno === koffi.os.errno.ENOTSUP) return 'unsupported';
-  const code = Object.entries(koffi.os.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
+  const code = errnoName();
+  if (code === 'ENXIO') return 'none';
+  if (code === 'EINVAL' || code === 'ENOTSUP' || code === 'EOPNOTSUPP') return 'unsupported';
   throw asOpenServiceError(Object.assign(new Error(`lseek failed: ${code}`), { code }));
 }

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isMissing } from './durable.ts';
+import { isMissing, statOrNull } from './durable.ts';
 
 export const TEMP_DIRECTORY = '.TMP';
 /** Only for files of other machines or boots, whose processes cannot be asked. */
@@ -24,12 +24,20 @@ export async function tempPath(root: string): Promise<string> {
   return join(directory, `${ownToken}-${counter++}`);
 }
 
-export async function sweepTempFiles(root: string): Promise<void> {
+/** Removes what dead processes left. Answers how many files went, and the bytes that they took up. */
+export async function sweepTempFiles(root: string): Promise<{ files: number; bytes: number }> {
   const directory = join(root, TEMP_DIRECTORY);
+  const swept = { files: 0, bytes: 0 };
   for (const name of await namesIn(directory)) {
     const path = join(directory, name);
-    if (await isOrphan(path, name)) await unlink(path).catch(ignoreMissing);
+    if (!(await isOrphan(path, name))) continue;
+    const info = await statOrNull(path);
+    await unlink(path).catch(ignoreMissing);
+    if (info === null) continue;
+    swept.files++;
+    swept.bytes += info.blocks * 512;
   }
+  return swept;
 }
 
 async function isOrphan(path: string, name: string): Promise<boolean> {

@@ -4,13 +4,14 @@
  */
 import { FencedError, PermanentError } from '@openservice/domain';
 import type { Ledger, LedgerEntry, LedgerHead } from '../ledger.ts';
-import type { WriteSession } from '../pool.ts';
+import type { BlockMeta, WriteSession } from '../pool.ts';
 
 export interface CommittedDetail {
   size: number;
   chunkSize: number;
   rootDigest: string;
   storedBytes: number;
+  meta?: BlockMeta;
 }
 
 interface Ousted {
@@ -49,18 +50,34 @@ export function leave(place: string, writer: Ousted): void {
   if (writers.get(place) === writer) writers.delete(place);
 }
 
-/** Claims the block. Answers the entry of this same job when it has committed already, else null. */
-export async function claim(ledger: Ledger, session: WriteSession, signal: AbortSignal): Promise<LedgerEntry | null> {
+export interface Claimed {
+  /** The entry of this same job when it has committed already. */
+  done: LedgerEntry | null;
+  /** This same job had the block open before: what its parts hold is its own. */
+  goesOn: boolean;
+}
+
+/** Claims the block. PermanentError `block_exists`; `poolName` is for its message. */
+export async function claim(ledger: Ledger, session: WriteSession, poolName: string, signal: AbortSignal): Promise<Claimed> {
   const { before } = await ledger.advance(
     session.fence,
     ({ entry }) => {
-      if (entry?.state !== 'committed') return entryOf(session, 'open', { size: session.size, chunkSize: session.chunkSize });
-      if (entry.jobId === session.jobId) return null;
-      throw new PermanentError('block_exists', `Block ${session.blockId} is in the pool already; job ${entry.jobId} wrote it.`);
+      if (entry?.state === 'committed' && entry.jobId === session.jobId) return null;
+      if (entry?.state === 'committed' || entry?.state === 'trashed') throw exists(session, entry, poolName);
+      return entryOf(session, 'open', { size: session.size, chunkSize: session.chunkSize });
     },
     signal,
   );
-  return before.entry?.state === 'committed' ? before.entry : null;
+  const { entry } = before;
+  return {
+    done: entry?.state === 'committed' ? entry : null,
+    goesOn: entry?.state === 'open' && entry.jobId === session.jobId,
+  };
+}
+
+function exists(session: WriteSession, entry: LedgerEntry, poolName: string): PermanentError {
+  const where = entry.state === 'trashed' ? `in the trash of ${poolName}` : `in ${poolName} already`;
+  return new PermanentError('block_exists', `Block ${session.blockId} is ${where}; job ${entry.jobId} wrote it.`);
 }
 
 export function entryOf(session: WriteSession, state: LedgerEntry['state'], detail: Record<string, unknown>): LedgerEntry {
@@ -84,7 +101,7 @@ export function fenced(session: WriteSession, by: LedgerEntry | null = null): Fe
 
 export function detailOf(entry: LedgerEntry): CommittedDetail {
   const detail = entry.detail as Partial<CommittedDetail>;
-  const { size, chunkSize, rootDigest, storedBytes } = detail;
+  const { size, chunkSize, rootDigest, storedBytes, meta } = detail;
   if (
     typeof size !== 'number' ||
     typeof chunkSize !== 'number' ||
@@ -93,5 +110,5 @@ export function detailOf(entry: LedgerEntry): CommittedDetail {
   ) {
     throw new PermanentError('damaged_ledger', 'The ledger of a committed block lacks its size or digest; it is damaged.');
   }
-  return { size, chunkSize, rootDigest, storedBytes };
+  return { size, chunkSize, rootDigest, storedBytes, ...(meta === undefined ? {} : { meta }) };
 }

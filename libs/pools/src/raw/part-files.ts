@@ -5,7 +5,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
-import { isCode, isMissing, makeDirectories, syncDirectory } from '../fs/durable.ts';
+import { isCode, isMissing, syncDirectory, writeAt } from '../fs/durable.ts';
 import { fileExtents } from '../fs/extents.ts';
 import { punchHole } from '../fs/punch.ts';
 import { DIGEST_BYTES, encodeManifestHead, HOLE_DIGEST, MANIFEST_HEAD_BYTES, type ManifestHead } from '../manifest.ts';
@@ -25,15 +25,13 @@ export interface PartFiles {
   bits: Bitmap;
 }
 
-/** Opens what an earlier attempt left when it is of the same shape, else begins anew. */
+/** Under the folder's lock: opens what an earlier attempt left when it is of the same shape, else begins anew. */
 export async function openPartFiles(
-  root: string,
   folder: string,
   paths: PartPaths,
   head: ManifestHead,
   signal: AbortSignal,
 ): Promise<PartFiles> {
-  await makeDirectories(root, folder);
   const left = await reopen(paths, head);
   if (left !== null) {
     try {
@@ -55,8 +53,7 @@ export async function closePartFiles(files: PartFiles): Promise<void> {
 /** Writes the pages of `bits` that hold the chunk ranges, and syncs them. */
 export async function saveBits(files: PartFiles, bits: Bitmap, pages: Iterable<number>): Promise<void> {
   for (const page of pages) {
-    const bytes = bits.bytes.subarray(page * PAGE, (page + 1) * PAGE);
-    await files.durable.write(bytes, 0, bytes.length, DURABLE_HEAD_BYTES + page * PAGE);
+    await writeAt(files.durable, bits.bytes.subarray(page * PAGE, (page + 1) * PAGE), DURABLE_HEAD_BYTES + page * PAGE);
   }
   await files.durable.datasync();
 }
@@ -106,21 +103,30 @@ async function begin(paths: PartPaths, folder: string, head: ManifestHead): Prom
     const digests = await make(paths.digests);
     await digests.truncate(digestOffset(count));
     const manifestHead = encodeManifestHead(head);
-    await digests.write(manifestHead, 0, manifestHead.length, 0);
+    await writeAt(digests, manifestHead, 0);
     await Promise.all([data.sync(), digests.sync()]);
     const durable = await make(paths.durable);
-    await durable.truncate(DURABLE_HEAD_BYTES + Math.ceil(count / 8));
-    // The record counts from here on: a crash before leaves no head, and the next open begins anew.
-    await durable.write(durableHead(head), 0, DURABLE_HEAD_BYTES, 0);
-    await durable.sync();
+    const bits = new Bitmap(count);
+    await beginRecord(durable, head, bits);
     await syncDirectory(folder);
-    return { data, digests, durable, bits: new Bitmap(count) };
+    return { data, digests, durable, bits };
   } catch (error) {
     for (const handle of opened) await handle.close();
     if (!isCode(error, 'EFBIG')) throw error;
     const message = `The filesystem of ${folder} cannot hold a file of ${head.size} bytes; use another pool or filesystem.`;
     throw new PermanentError('file_too_large', message, { cause: error });
   }
+}
+
+/** The record counts once this resolves: a crash before leaves no head, and the next open begins anew. `bits`: what is durable. */
+export async function beginRecord(durable: FileHandle, head: ManifestHead, bits: Bitmap): Promise<void> {
+  await durable.truncate(DURABLE_HEAD_BYTES + bits.bytes.length);
+  if (bits.firstClear() > 0) {
+    await writeAt(durable, bits.bytes, DURABLE_HEAD_BYTES);
+    await durable.sync();
+  }
+  await writeAt(durable, durableHead(head), 0);
+  await durable.sync();
 }
 
 /** Wipes the bytes and digests of chunks whose bit is not set. */
@@ -135,7 +141,7 @@ async function wipeUnaccounted(files: PartFiles, head: ManifestHead, signal: Abo
   for await (const { offset, length } of fileExtents(files.digests.fd, 0, signal)) {
     const last = Math.min(files.bits.length - 1, Math.ceil((offset + length - MANIFEST_HEAD_BYTES) / DIGEST_BYTES) - 1);
     for (let index = Math.max(0, Math.floor((offset - MANIFEST_HEAD_BYTES) / DIGEST_BYTES)); index <= last; index++) {
-      if (!files.bits.has(index)) await files.digests.write(HOLE_DIGEST, 0, DIGEST_BYTES, digestOffset(index));
+      if (!files.bits.has(index)) await writeAt(files.digests, HOLE_DIGEST, digestOffset(index));
     }
   }
 }

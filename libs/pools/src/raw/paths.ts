@@ -10,7 +10,8 @@
  *   blocks/<block>/<job>.durable.part      4 KiB of header, then one bit a chunk: set after the chunk was synced
  *
  * A part bears its job's name, so a writer that slept can never rename another job's part into place. Commit: the
- * ledger's `committed` entry, then the renames; whoever finds the entry without the files does the renames.
+ * ledger's `committed` entry, then the renames; whoever finds the entry without the files does the renames. Whoever makes, renames or
+ * deletes files of a block holds its folder, and looks at the ledger under that lock (`block-files.ts`).
  */
 import { join } from 'node:path';
 import { PermanentError } from '@openservice/domain';
@@ -43,8 +44,16 @@ export function partPaths(root: string, blockId: string, jobId: string): PartPat
   return { data: `${base}.raw.part`, digests: `${base}.digests.part`, durable: `${base}.durable.part` };
 }
 
+export function partNames(jobId: string): string[] {
+  return ['raw', 'digests', 'durable'].map((kind) => `${segment(jobId)}.${kind}.part`);
+}
+
 export function isPart(name: string): boolean {
-  return name.endsWith('.part');
+  return /\.(?:raw|digests|durable)\.part$/.test(name);
+}
+
+export function isCommittedName(name: string): boolean {
+  return name === 'disk.raw' || name === 'digests';
 }
 
 function segment(id: string): string {

@@ -7,16 +7,28 @@ import type { Backend } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { isMissing, mapped } from '../fs/durable.ts';
 import { isKeySegment } from '../keys.ts';
-import { Ledger, type LedgerEntry } from '../ledger.ts';
-import type { BlockReader, BlockStat, BlockWriter, Pool, PoolProbe, WriteSession } from '../pool.ts';
+import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
+import type {
+  BlockReader,
+  BlockStat,
+  BlockWriter,
+  CollectOptions,
+  CollectReport,
+  Pool,
+  PoolProbe,
+  WriteSession,
+} from '../pool.ts';
 import { type ReservedBackend, withReserve } from '../reserve/backend.ts';
-import { dropBlock, dropParts, placeCommitted } from './block-files.ts';
-import { claim, detailOf, inTurn, oust } from './claim.ts';
+import { dropRemoved, placeCommitted } from './block-files.ts';
+import { type CommittedDetail, claim, detailOf, inTurn, oust } from './claim.ts';
+import { checkShape, cloneParts } from './clone.ts';
+import { collectRaw } from './collect.ts';
 import { committedWriter } from './committed-writer.ts';
 import { checkMarker, checkRoot, createMarker, tryOut } from './marker.ts';
 import { BLOCKS_FOLDER, committedPaths, ledgerPrefix } from './paths.ts';
-import { createRawReader, openRawFiles } from './reader.ts';
-import { openRawWriter } from './writer.ts';
+import { closeRawFiles, createRawReader, openRawFiles, type RawReaderFiles } from './reader.ts';
+import { repairRawChunk } from './repair.ts';
+import { openRawWriter, type RawWriterPlace } from './writer.ts';
 
 export interface RawPoolOptions {
   id: string;
@@ -25,6 +37,14 @@ export interface RawPoolOptions {
   /** The same directory, for the ledger and the marker. */
   backend: Backend;
   workers: ChunkWorkers;
+}
+
+type State = LedgerEntry['state'];
+
+interface Committed {
+  /** Of its ledger entry. */
+  number: number;
+  entry: LedgerEntry;
 }
 
 export function createRawPool(options: RawPoolOptions): Pool {
@@ -59,57 +79,98 @@ class RawPool implements Pool {
 
   async stat(blockId: string, signal: AbortSignal): Promise<BlockStat | null> {
     await this.#ready(signal);
-    const entry = await this.#committed(blockId, signal);
-    return entry === null ? null : statOf(blockId, entry);
+    const found = await this.#committed(blockId, signal);
+    return found === null ? null : statOf(blockId, found.entry);
   }
 
   async openReader(blockId: string, signal: AbortSignal): Promise<BlockReader> {
     await this.#ready(signal);
-    const entry = await this.#committed(blockId, signal);
-    const files = entry === null ? null : await openRawFiles(committedPaths(this.#root, blockId));
-    if (entry === null || files === null) {
-      throw new PermanentError('block_not_in_pool', `Block ${blockId} is not in ${this.name}.`);
-    }
-    return createRawReader(blockId, files, detailOf(entry), this.#workers);
+    const source = await this.#openCommitted(blockId, signal);
+    if (source === null) throw this.#notHere(blockId);
+    return createRawReader(blockId, source.files, source.detail, this.#workers);
   }
 
   async openWriter(session: WriteSession, signal: AbortSignal): Promise<BlockWriter> {
     await this.#ready(signal);
-    const { blockId, jobId } = session;
-    const place = this.#place(blockId);
-    const ledger = this.#ledger(blockId);
-    return inTurn(place, async () => {
+    const at = this.#at(session.blockId);
+    return inTurn(at.place, async () => {
       await this.#backend.refill(signal);
-      const done = await claim(ledger, session, signal);
-      await oust(place);
-      if (done !== null) {
-        await placeCommitted(this.#root, blockId, done.jobId);
-        return committedWriter(statOf(blockId, done));
-      }
-      await dropParts(this.#root, blockId, jobId);
-      return openRawWriter({ root: this.#root, ledger, place }, session, signal);
+      const { done, goesOn } = await claim(at.ledger, session, this.name, signal);
+      await oust(at.place);
+      if (done !== null) return this.#done(session.blockId, done, signal);
+      return (await openRawWriter(at, session, goesOn, signal))!;
     });
+  }
+
+  /** A copy takes no room of its own until one of the two is repaired; `storedBytes` tells its size all the same. */
+  async openClone(from: string, session: WriteSession, signal: AbortSignal): Promise<BlockWriter | null> {
+    await this.#ready(signal);
+    const at = this.#at(session.blockId);
+    const opened = await this.#openCommitted(from, signal);
+    try {
+      return await inTurn(at.place, async () => {
+        if (opened === null && !(await this.#isDone(session, signal))) throw this.#notHere(from);
+        const source = opened === null ? null : { blockId: from, ...opened };
+        if (source !== null) checkShape(source, session);
+        await this.#backend.refill(signal);
+        const { done, goesOn } = await claim(at.ledger, session, this.name, signal);
+        await oust(at.place);
+        if (done !== null) return this.#done(session.blockId, done, signal);
+        if (source === null) throw this.#notHere(from);
+        return openRawWriter(at, session, goesOn, signal, () => cloneParts(source, this.#root, session, signal));
+      });
+    } finally {
+      if (opened !== null) await closeRawFiles(opened.files);
+    }
+  }
+
+  async trash(blockId: string, fence: number, signal: AbortSignal): Promise<void> {
+    await this.#turn(blockId, fence, 'committed', 'trashed', signal);
+  }
+
+  async untrash(blockId: string, fence: number, signal: AbortSignal): Promise<void> {
+    await this.#turn(blockId, fence, 'trashed', 'committed', signal);
   }
 
   async remove(blockId: string, fence: number, signal: AbortSignal): Promise<void> {
     await this.#ready(signal);
-    const place = this.#place(blockId);
-    await inTurn(place, async () => {
-      await this.#ledger(blockId).advance(fence, ({ entry }) => removedBy(entry, fence), signal);
-      await oust(place);
-      await dropBlock(this.#root, blockId);
+    const at = this.#at(blockId);
+    await inTurn(at.place, async () => {
+      await at.ledger.advance(fence, ({ entry }) => removedBy(entry, fence), signal);
+      await oust(at.place);
+      await dropRemoved(at, signal);
       await this.#backend.refill(signal);
     });
   }
 
   /** Memory: the names of the blocks. */
-  async *list(signal: AbortSignal): AsyncIterable<BlockStat> {
+  async *list(signal: AbortSignal, options: { trashed?: boolean } = {}): AsyncIterable<BlockStat> {
     await this.#ready(signal);
-    const names = await mapped(() => this.#blockNames());
-    for (const blockId of names) {
-      const entry = await this.#committed(blockId, signal);
-      if (entry !== null) yield statOf(blockId, entry);
+    for (const blockId of await mapped(() => this.#blockNames())) {
+      const found = await this.#committed(blockId, signal, options.trashed === true);
+      if (found !== null) yield statOf(blockId, found.entry);
     }
+  }
+
+  async collect(options: CollectOptions, signal: AbortSignal): Promise<CollectReport> {
+    await this.#ready(signal);
+    const blocks = (await mapped(() => this.#blockNames())).map((blockId) => this.#at(blockId));
+    const report = await collectRaw(this.#root, blocks, options, signal);
+    await this.#backend.refill(signal);
+    return report;
+  }
+
+  /** `bytes` null: nothing is to be marked here, since no block shares another's bytes. */
+  async repair(blockId: string, index: number, bytes: Buffer | null, signal: AbortSignal): Promise<void> {
+    await this.#ready(signal);
+    const found = await this.#committed(blockId, signal);
+    if (found === null) throw this.#notHere(blockId);
+    const { ledger } = this.#at(blockId);
+    const mustStand = async (): Promise<void> => {
+      if ((await ledger.head(signal)).number !== found.number) throw this.#notHere(blockId);
+    };
+    const block = { blockId, detail: detailOf(found.entry), paths: committedPaths(this.#root, blockId), mustStand };
+    await mapped(() => repairRawChunk(block, this.#workers, index, bytes, signal));
   }
 
   close(): Promise<void> {
@@ -125,45 +186,85 @@ class RawPool implements Pool {
     this.#checked = true;
   }
 
-  /** The committed entry, its files in their places; null where the block is not there. */
-  async #committed(blockId: string, signal: AbortSignal): Promise<LedgerEntry | null> {
-    const { entry } = await this.#ledger(blockId).head(signal);
-    if (entry?.state !== 'committed') return null;
-    return (await placeCommitted(this.#root, blockId, entry.jobId)) ? entry : this.#vanished(blockId, signal);
+  /** Into the trash or out of it; the files stay where they are. */
+  async #turn(blockId: string, fence: number, from: State, to: State, signal: AbortSignal): Promise<void> {
+    await this.#ready(signal);
+    const turned = ({ entry }: LedgerHead): LedgerEntry | null => {
+      if (entry?.state === to) return null;
+      if (entry?.state !== from) throw this.#notHere(blockId);
+      return { ...entry, state: to, fence };
+    };
+    await this.#at(blockId).ledger.advance(fence, turned, signal);
   }
 
-  /** The files went between two looks: by a removal, or else by somebody's hand. */
-  async #vanished(blockId: string, signal: AbortSignal): Promise<null> {
-    const { entry } = await this.#ledger(blockId).head(signal);
-    if (entry?.state !== 'committed') return null;
-    throw new PermanentError(
-      'damaged_block',
-      `The files of block ${blockId} are missing from ${this.name} though nobody removed it.`,
-    );
+  /** The committed entry, its files in their places; null where the block is not there. */
+  async #committed(blockId: string, signal: AbortSignal, trashed = false): Promise<Committed | null> {
+    const at = this.#at(blockId);
+    let { number, entry } = await at.ledger.head(signal);
+    for (;;) {
+      if (entry?.state !== 'committed' && !(trashed && entry?.state === 'trashed')) return null;
+      if (await placeCommitted(at, entry.jobId, signal)) return { number, entry };
+      // Gone between two looks: by a removal, or else by somebody's hand.
+      const again = await at.ledger.head(signal);
+      if (again.number === number) {
+        throw new PermanentError(
+          'damaged_block',
+          `The files of block ${blockId} are missing from ${this.name} though nobody removed it.`,
+        );
+      }
+      ({ number, entry } = again);
+    }
+  }
+
+  /** The block's files, open, with the entry that they belong to; null where it is not there. */
+  async #openCommitted(blockId: string, signal: AbortSignal): Promise<{ files: RawReaderFiles; detail: CommittedDetail } | null> {
+    for (;;) {
+      const found = await this.#committed(blockId, signal);
+      if (found === null) return null;
+      const files = await openRawFiles(committedPaths(this.#root, blockId));
+      // The same entry before and after: no removal and no newer block of this id came between.
+      const { number } = await this.#at(blockId).ledger.head(signal);
+      if (files !== null && number === found.number) return { files, detail: detailOf(found.entry) };
+      if (files !== null) await closeRawFiles(files);
+    }
+  }
+
+  /** What a crash right after the commit left to do is done first. */
+  async #done(blockId: string, entry: LedgerEntry, signal: AbortSignal): Promise<BlockWriter> {
+    await placeCommitted(this.#at(blockId), entry.jobId, signal);
+    return committedWriter(statOf(blockId, entry));
+  }
+
+  async #isDone({ blockId, jobId }: WriteSession, signal: AbortSignal): Promise<boolean> {
+    const { entry } = await this.#at(blockId).ledger.head(signal);
+    return entry?.state === 'committed' && entry.jobId === jobId;
+  }
+
+  #notHere(blockId: string): PermanentError {
+    return new PermanentError('block_not_in_pool', `Block ${blockId} is not in ${this.name}.`);
   }
 
   async #blockNames(): Promise<string[]> {
     try {
-      const names = await readdir(join(this.#root, BLOCKS_FOLDER));
-      return names.filter(isKeySegment).sort();
+      const entries = await readdir(join(this.#root, BLOCKS_FOLDER), { withFileTypes: true });
+      const folders = entries.filter((entry) => entry.isDirectory() && isKeySegment(entry.name));
+      return folders.map((entry) => entry.name).sort();
     } catch (error) {
       if (isMissing(error)) return [];
       throw error;
     }
   }
 
-  #ledger(blockId: string): Ledger {
-    return new Ledger(this.#backend, ledgerPrefix(blockId));
-  }
-
-  #place(blockId: string): string {
-    return `${resolve(this.#root)}\n${blockId}`;
+  #at(blockId: string): RawWriterPlace {
+    const ledger = new Ledger(this.#backend, ledgerPrefix(blockId));
+    return { root: this.#root, blockId, ledger, place: `${resolve(this.#root)}\n${blockId}` };
   }
 }
 
 function statOf(blockId: string, entry: LedgerEntry): BlockStat {
-  const { size, chunkSize, rootDigest, storedBytes } = detailOf(entry);
-  return { blockId, size, chunkSize, rootDigest: Buffer.from(rootDigest, 'hex'), storedBytes };
+  const { size, chunkSize, rootDigest, storedBytes, meta } = detailOf(entry);
+  const trashed = entry.state === 'trashed';
+  return { blockId, size, chunkSize, rootDigest: Buffer.from(rootDigest, 'hex'), storedBytes, trashed, meta: meta ?? null };
 }
 
 function removedBy(entry: LedgerEntry | null, fence: number): LedgerEntry | null {

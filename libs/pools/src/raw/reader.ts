@@ -41,6 +41,10 @@ export async function openRawFiles(paths: { data: string; digests: string }): Pr
   });
 }
 
+export async function closeRawFiles(files: RawReaderFiles): Promise<void> {
+  await Promise.all([files.data.close(), files.digests.close()]);
+}
+
 export async function createRawReader(
   blockId: string,
   files: RawReaderFiles,
@@ -65,7 +69,7 @@ export async function createRawReader(
     }
     return new RawReader(blockId, files, detail, workers);
   } catch (error) {
-    await Promise.all([files.data.close(), files.digests.close()]);
+    await closeRawFiles(files);
     throw error;
   }
 }
@@ -133,6 +137,14 @@ class RawReader implements BlockReader {
     });
   }
 
+  async knownDigest(index: number, signal: AbortSignal): Promise<Buffer> {
+    throwIfCancelled(signal);
+    if (index < 0 || index >= this.#count) throw this.#outOfRange();
+    const digest = Buffer.alloc(DIGEST_BYTES);
+    await mapped(() => this.#fill(this.#files.digests, digest, digestOffset(index)));
+    return digest;
+  }
+
   async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
     if (offset < 0 || length < 0 || offset + length > this.size) throw this.#outOfRange();
     const bytes = Buffer.allocUnsafe(length);
@@ -147,7 +159,7 @@ class RawReader implements BlockReader {
   close(): Promise<void> {
     this.#closed ??= mapped(async () => {
       this.#kept.clear();
-      await Promise.all([this.#files.data.close(), this.#files.digests.close()]);
+      await closeRawFiles(this.#files);
     });
     return this.#closed;
   }

@@ -1,5 +1,6 @@
 /** Writes only what is not zero, in aligned pages, so that a file of holes stays one. */
 import type { FileHandle } from 'node:fs/promises';
+import { writeAt } from '../fs/durable.ts';
 
 const PAGE = 4096;
 const ZERO_PAGE = Buffer.alloc(PAGE);
@@ -10,7 +11,7 @@ export async function writeSparse(handle: FileHandle, bytes: Buffer, position: n
   for (let at = 0; at < bytes.length; ) {
     const start = skipPages(bytes, at, true);
     const end = skipPages(bytes, start, false);
-    await writeFully(handle, bytes, start, end, position);
+    await writeAt(handle, bytes.subarray(start, end), position + start);
     written += end - start;
     at = end;
   }
@@ -28,9 +29,4 @@ function isZeroPage(bytes: Buffer, at: number): boolean {
   if (bytes[at] !== 0) return false;
   const length = Math.min(PAGE, bytes.length - at);
   return bytes.compare(ZERO_PAGE, 0, length, at, at + length) === 0;
-}
-
-async function writeFully(handle: FileHandle, bytes: Buffer, start: number, end: number, position: number): Promise<void> {
-  let at = start;
-  while (at < end) at += (await handle.write(bytes, at, end - at, position + at)).bytesWritten;
 }

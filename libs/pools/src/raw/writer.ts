@@ -5,32 +5,46 @@
  */
 import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
 import { throwIfCancelled } from '../cancel.ts';
-import { mapped } from '../fs/durable.ts';
-import type { Ledger } from '../ledger.ts';
-import { isHole, RootHasher } from '../manifest.ts';
+import { mapped, writeAt } from '../fs/durable.ts';
+import { inFolder } from '../fs/folder-lock.ts';
+import { isHole } from '../manifest.ts';
 import type { BlockWriter, Prepared, WriteSession } from '../pool.ts';
 import { Bitmap } from './bitmap.ts';
-import { dropPartsOf, placeCommitted } from './block-files.ts';
+import { type BlockPlace, dropAllBut, dropRemoved, placeCommitted } from './block-files.ts';
 import { type CommittedDetail, enter, entryOf, fenced, leave, mustOwn } from './claim.ts';
 import { closePartFiles, digestOffset, openPartFiles, type PartFiles, pageOf, saveBits } from './part-files.ts';
 import { blockFolder, partPaths } from './paths.ts';
+import { rootOfDigests } from './root-digest.ts';
 import { writeSparse } from './sparse-write.ts';
 
 const EARLY_SYNC_BYTES = 64 * 1024 * 1024;
-const HASH_STEP_BYTES = 1024 * 1024;
 
-export interface RawWriterPlace {
-  root: string;
-  ledger: Ledger;
+export interface RawWriterPlace extends BlockPlace {
   /** Key in the table of this process's writers. */
   place: string;
 }
 
-export async function openRawWriter(at: RawWriterPlace, session: WriteSession, signal: AbortSignal): Promise<BlockWriter> {
+/**
+ * After the claim. `goesOn`: the parts of this job are its own from before. `begin` makes parts to go on from, where they are not begun
+ * empty: false where it cannot, and then there is no writer.
+ */
+export async function openRawWriter(
+  at: RawWriterPlace,
+  session: WriteSession,
+  goesOn: boolean,
+  signal: AbortSignal,
+  begin: () => Promise<boolean> = async () => true,
+): Promise<BlockWriter | null> {
   const folder = blockFolder(at.root, session.blockId);
   const paths = partPaths(at.root, session.blockId, session.jobId);
-  const files = await mapped(() => openPartFiles(at.root, folder, paths, session, signal));
-  return new RawWriter(at, session, files);
+  const files = await mapped(() =>
+    inFolder(folder, signal, async () => {
+      mustOwn(await at.ledger.head(signal), session, ['open']);
+      await dropAllBut(at, goesOn ? session.jobId : null);
+      return (await begin()) ? openPartFiles(folder, paths, session, signal) : null;
+    }),
+  );
+  return files === null ? null : new RawWriter(at, session, files);
 }
 
 class RawWriter implements BlockWriter {
@@ -84,7 +98,7 @@ class RawWriter implements BlockWriter {
       const { chunkSize, size } = this.#session;
       const chunk = bytes.subarray(0, chunkLength(size, chunkSize, index));
       const written = await writeSparse(this.#files.data, chunk, index * chunkSize);
-      await this.#files.digests.write(digest, 0, digest.length, digestOffset(index));
+      await writeAt(this.#files.digests, digest, digestOffset(index));
       this.#sent += written;
       this.#take(index, 1);
       this.#syncEarly(written);
@@ -111,7 +125,7 @@ class RawWriter implements BlockWriter {
       throw new PermanentError('incomplete_block', `Block ${this.#session.blockId} lacks chunk ${lacking} of ${this.#count}.`);
     }
     this.#prepared = await this.#track(async () => ({
-      rootDigest: await this.#rootDigest(signal),
+      rootDigest: await rootOfDigests(this.#session.blockId, this.#files.digests, this.#session, signal),
       storedBytes: await this.#storedBytes(),
     }));
     return this.#prepared;
@@ -120,12 +134,12 @@ class RawWriter implements BlockWriter {
   async commit(signal: AbortSignal): Promise<void> {
     if (this.#committed) return;
     const { rootDigest, storedBytes } = await this.prepare(signal);
-    const { ledger, root } = this.#at;
-    const { blockId, jobId, size, chunkSize, fence } = this.#session;
-    const detail: CommittedDetail = { size, chunkSize, rootDigest: rootDigest.toString('hex'), storedBytes };
+    const { jobId, size, chunkSize, fence } = this.#session;
+    const meta = this.#session.meta === undefined ? {} : { meta: this.#session.meta };
+    const detail: CommittedDetail = { size, chunkSize, rootDigest: rootDigest.toString('hex'), storedBytes, ...meta };
     await this.#track(async () => {
       this.#mustBeOpen();
-      await ledger.advance(
+      await this.#at.ledger.advance(
         fence,
         (head) => {
           mustOwn(head, this.#session, ['open', 'committed']);
@@ -133,7 +147,8 @@ class RawWriter implements BlockWriter {
         },
         signal,
       );
-      if (!(await placeCommitted(root, blockId, jobId))) throw fenced(this.#session);
+      // Committed: from here on nothing stops it.
+      if (!(await placeCommitted(this.#at, jobId, new AbortController().signal))) throw fenced(this.#session);
       this.#committed = true;
     });
   }
@@ -141,9 +156,8 @@ class RawWriter implements BlockWriter {
   async abort(signal: AbortSignal): Promise<void> {
     if (this.#committed) return;
     if (this.#ousted) throw fenced(this.#session);
-    const { root, ledger } = this.#at;
     let committed = false;
-    await ledger.advance(
+    await this.#at.ledger.advance(
       this.#session.fence,
       (head) => {
         mustOwn(head, this.#session, ['open', 'removed', 'committed']);
@@ -153,9 +167,7 @@ class RawWriter implements BlockWriter {
       signal,
     );
     await this.close();
-    if (committed) return;
-    const { blockId, jobId } = this.#session;
-    await dropPartsOf(partPaths(root, blockId, jobId), blockFolder(root, blockId));
+    if (!committed) await dropRemoved(this.#at, signal);
   }
 
   async oust(): Promise<void> {
@@ -223,21 +235,6 @@ class RawWriter implements BlockWriter {
       .finally(() => {
         this.#earlySync = null;
       });
-  }
-
-  async #rootDigest(signal: AbortSignal): Promise<Buffer> {
-    const hasher = new RootHasher(this.#session);
-    const end = digestOffset(this.#count);
-    const page = Buffer.alloc(HASH_STEP_BYTES);
-    for (let at = digestOffset(0); at < end; ) {
-      throwIfCancelled(signal);
-      const { bytesRead } = await this.#files.digests.read(page, 0, Math.min(page.length, end - at), at);
-      if (bytesRead === 0)
-        throw new PermanentError('damaged_manifest', `The digests of block ${this.#session.blockId} were cut.`);
-      hasher.update(page.subarray(0, bytesRead));
-      at += bytesRead;
-    }
-    return hasher.digest();
   }
 
   async #storedBytes(): Promise<number> {

@@ -52,6 +52,7 @@ export async function testS3(): Promise<TestS3> {
       access_key: access,
       secret_key: secret,
       https: url.protocol === 'https:',
+      encryption_key: null,
       ...change,
     }),
     destroy: async () => {
