@@ -1,1 +1,3 @@
-export {};
+export { connectNbd } from './connect.ts';
+export type * from './port.ts';
+export { type NbdAddress, parseNbdUri } from './uri.ts';

@@ -1,3 +1,4 @@
 export { freshDatabase, freshPrefix, tempDir, testUrl } from './fresh.ts';
+export { missingPeers, needsPeers, type Peer } from './peers.ts';
 export { type Proxy, startProxy } from './proxy.ts';
 export { waitFor } from './wait.ts';
