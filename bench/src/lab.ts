@@ -86,6 +86,11 @@ export class Lab {
     await this.follow(await this.api.deleteBlock(blockId, { poolId, purge: true }));
   }
 
+  /** Frees what deleted blocks left in a packs pool. */
+  async collect(poolId: string): Promise<void> {
+    await this.follow(await this.api.collectPool(poolId));
+  }
+
   async stop(): Promise<void> {
     await this.stack.stop();
   }

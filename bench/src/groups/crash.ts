@@ -34,6 +34,7 @@ export async function sentAgainAfterKill(lab: Lab, repetitions: number): Promise
       shares.push(share);
       lab.say(`  crash ${i + 1}/${repetitions}: ${mib(upload.sentAgainBytes)} sent again of ${mib(upload.storedBytes)} stored`);
       await lab.delete(blockId, s3PoolId);
+      await lab.collect(s3PoolId);
     }
   } finally {
     await meter?.stop();

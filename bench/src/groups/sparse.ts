@@ -35,6 +35,7 @@ export async function hugeBesideSmall(lab: Lab, repetitions: number): Promise<Ro
         peaks.upload.push(uploaded.peakMiB);
       }
       await lab.delete(imported.value.blockId);
+      await lab.collect(s3);
       lab.say(
         `  ${side} ${i + 1}/${repetitions}: import ${times[side].import[i]!.toFixed(2)} s, upload ${times[side].upload[i]!.toFixed(1)} s`,
       );

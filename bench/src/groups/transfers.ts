@@ -34,8 +34,8 @@ export async function importBesideCp(lab: Lab, repetitions: number): Promise<Row
 }
 
 export async function s3BesideRclone(lab: Lab, repetitions: number): Promise<Row[]> {
-  const program = await findRclone(lab.say, lab.signal);
-  const rclone = program === null ? null : new Rclone(program, lab);
+  const found = await findRclone(lab.say, lab.signal);
+  const rclone = found.peer === null ? null : new Rclone(found.peer, lab);
   const image = await imageFor(lab, 'disk-4g', 4 * GIB, 1.2 * GIB);
   const pool = await lab.localPool();
   const { blockId } = await lab.import(pool.id, image.path);
@@ -55,6 +55,7 @@ export async function s3BesideRclone(lab: Lab, repetitions: number): Promise<Row
     down.ours.push(jobSeconds(restore.value));
     down.peaks.push(restore.peakMiB);
     await lab.delete(blockId, s3);
+    await lab.collect(s3);
     if (rclone !== null) {
       await settle(lab.signal);
       up.peer.push(await rclone.upload(image.path, 'rclone/disk.img'));
@@ -69,8 +70,8 @@ export async function s3BesideRclone(lab: Lab, repetitions: number): Promise<Row
   }
   await lab.delete(blockId);
   const beside = (name: string, sides: { ours: number[]; peer: number[] }, most: number | null): Row =>
-    rclone === null
-      ? skippedRow({ name, unit: 's' }, 'rclone is not on this machine and cannot be installed; install the package rclone')
+    found.peer === null
+      ? skippedRow({ name, unit: 's' }, found.why)
       : ratioRow({ name, unit: 's', note: 'peer: rclone copyto, same image and server' }, sides.ours, sides.peer, most);
   return [
     beside('upload 4 GiB to S3', up, 0.5),

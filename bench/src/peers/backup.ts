@@ -2,7 +2,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { timeProgram } from '../lab.ts';
-import { findPeer } from './find.ts';
+import { type Found, findPeer } from './find.ts';
 
 export interface BackupPeer {
   readonly name: string;
@@ -16,10 +16,13 @@ export interface BackupPeer {
 
 type Say = (line: string) => void;
 
-/** Null where borg is not there and cannot be installed. `dir`: for the repository and for all that borg keeps beside it. */
-export async function borg(dir: string, say: Say, signal: AbortSignal): Promise<BackupPeer | null> {
-  const program = await findPeer('borg', 'borgbackup', say, signal);
-  if (program === null) return null;
+/** `dir`: for the repository and for all that borg keeps beside it. */
+export async function borg(dir: string, say: Say, signal: AbortSignal): Promise<Found<BackupPeer>> {
+  const found = await findPeer('borg', 'borgbackup', say, signal);
+  return found.peer === null ? found : { peer: borgIn(found.peer, dir, signal) };
+}
+
+function borgIn(program: string, dir: string, signal: AbortSignal): BackupPeer {
   const repository = join(dir, 'repository');
   const env = {
     BORG_BASE_DIR: join(dir, 'home'),
@@ -41,10 +44,13 @@ export async function borg(dir: string, say: Say, signal: AbortSignal): Promise<
   };
 }
 
-/** Null where restic is not there and cannot be installed. */
-export async function restic(dir: string, say: Say, signal: AbortSignal): Promise<BackupPeer | null> {
-  const program = await findPeer('restic', 'restic', say, signal);
-  if (program === null) return null;
+/** `dir`: for the repository and for restic's cache. */
+export async function restic(dir: string, say: Say, signal: AbortSignal): Promise<Found<BackupPeer>> {
+  const found = await findPeer('restic', 'restic', say, signal);
+  return found.peer === null ? found : { peer: resticIn(found.peer, dir, signal) };
+}
+
+function resticIn(program: string, dir: string, signal: AbortSignal): BackupPeer {
   const env = {
     RESTIC_REPOSITORY: join(dir, 'repository'),
     RESTIC_CACHE_DIR: join(dir, 'cache'),

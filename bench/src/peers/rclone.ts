@@ -1,12 +1,12 @@
 /** The peer for S3: rclone with its own defaults, told of the server by its environment. */
 import type { Lab } from '../lab.ts';
 import { timeProgram } from '../lab.ts';
-import { findPeer } from './find.ts';
+import { type Found, findPeer } from './find.ts';
 
 const REMOTE = 'BENCHPEER';
 
-/** Its path; null where it is not there and cannot be installed. */
-export function findRclone(say: (line: string) => void, signal: AbortSignal): Promise<string | null> {
+/** Its path. */
+export function findRclone(say: (line: string) => void, signal: AbortSignal): Promise<Found<string>> {
   return findPeer('rclone', 'rclone', say, signal);
 }
 

@@ -119,6 +119,11 @@ export class ApiClient {
     return field(await this.request('DELETE', `/blocks/${blockId}${query}`), 'job-id');
   }
 
+  /** Starts a collection; answers the job's id. */
+  async collectPool(poolId: string): Promise<string> {
+    return field(await this.request('POST', `/pools/${poolId}?action=gc`), 'job-id');
+  }
+
   async job(id: string): Promise<Job> {
     return (await this.#one(`/jobs/${id}`, 'job')) as Job;
   }
