@@ -2,7 +2,7 @@
  * Secrets at rest: AES-256-GCM under one master key, which lives outside the database (a file of the data directory, or the
  * environment when several centers share it). Sealed text is `v1.<nonce>.<tag>.<ciphertext>`, base64url.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PermanentError } from '@openservice/domain';
@@ -16,6 +16,8 @@ export interface Secrets {
   seal(text: string): string;
   /** PermanentError `secret_unreadable` when it was sealed under another key or was changed. */
   open(sealed: string): string;
+  /** 32 bytes made of the master key for one purpose (HKDF-SHA256): the same for every center that has the same key. */
+  derive(purpose: string): Buffer;
 }
 
 export function createSecrets(key: Uint8Array): Secrets {
@@ -43,6 +45,7 @@ export function createSecrets(key: Uint8Array): Secrets {
         );
       }
     },
+    derive: (purpose) => Buffer.from(hkdfSync('sha256', key, '', purpose, KEY_BYTES)),
   };
 }
 

@@ -1,6 +1,7 @@
 /** The center's HTTP side, put together: what is open, what needs a token, and how an error leaves. */
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import { accessKeyRoutes } from '../routes/access-keys.ts';
 import { blockRoutes } from '../routes/blocks.ts';
 import { jobRoutes } from '../routes/jobs.ts';
 import { nodeRoutes } from '../routes/nodes.ts';
@@ -36,6 +37,7 @@ export function makeApp(deps: AppDeps): CenterApp {
   blockRoutes(api, deps);
   jobRoutes(api, deps);
   nodeRoutes(api, deps);
+  accessKeyRoutes(api, deps);
   app.route(BASE_PATH, api);
 
   health(app, deps);

@@ -13,7 +13,7 @@ import type { AppEnv } from './deps.ts';
 import { readJson } from './request.ts';
 
 export type App = OpenAPIHono<AppEnv>;
-type ResourceKind = 'pool' | 'set' | 'block' | 'job' | 'node';
+type ResourceKind = 'pool' | 'set' | 'block' | 'job' | 'node' | 'access_key';
 
 interface Common {
   path: string;
@@ -78,8 +78,13 @@ function queryOf(c: Context): Record<string, string | string[]> {
 function pathId(c: Context, kind: ResourceKind | undefined): string {
   if (kind === undefined) return '';
   const id = c.req.param(`${kind}_id`) ?? '';
-  if (kind === 'node' ? !isNodeId(id) : !isId(kind, id)) throw notFound(kind, id);
+  if (!hasForm(kind, id)) throw notFound(kind, id);
   return id;
+}
+
+function hasForm(kind: ResourceKind, id: string): boolean {
+  if (kind === 'node') return isNodeId(id);
+  return kind === 'access_key' ? /^[A-Z0-9]{8,40}$/.test(id) : isId(kind, id);
 }
 
 function send(c: Context, answer: Answer): Response {

@@ -18,6 +18,7 @@ const STATUS: Readonly<Record<string, ContentfulStatusCode>> = {
   job_not_found: 404,
   node_not_found: 404,
   replica_not_found: 404,
+  access_key_not_found: 404,
   method_not_allowed: 405,
   block_busy: 409,
   pool_busy: 409,

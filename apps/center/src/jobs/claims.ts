@@ -29,7 +29,8 @@ function parentOf(resource: string): { table: 'blocks' | 'pools'; id: string } {
   const [kind, rest = ''] = resource.split(':');
   if (kind === 'block') return { table: 'blocks', id: rest };
   if (kind === 'replica') return { table: 'blocks', id: rest.split('/')[0] ?? '' };
-  if (kind === 'pool') return { table: 'pools', id: rest };
+  // `pool-gc:` keeps collections of one pool apart from each other, and from nobody else.
+  if (kind === 'pool' || kind === 'pool-gc') return { table: 'pools', id: rest };
   throw new PermanentError('internal', `A claim on "${resource}" is of no known kind.`);
 }
 

@@ -1,8 +1,10 @@
 import { isId } from '@openservice/domain';
 import type { AppDeps } from '../http/deps.ts';
-import { type App, endpoint } from '../http/endpoint.ts';
+import { type App, action, actions, endpoint } from '../http/endpoint.ts';
 import { createPool } from '../services/create-pool.ts';
 import { deletePool } from '../services/delete-pool.ts';
+import { collectPool, rebuildPool, verifyPool } from '../services/pool-actions.ts';
+import { exportKey } from '../services/pool-export-key.ts';
 import { getPool, listPools } from '../services/pools.ts';
 import { notFound } from '../services/refusal.ts';
 import * as schema from './schemas/pools.ts';
@@ -65,6 +67,22 @@ export function poolRoutes(app: App, deps: AppDeps): void {
     async ({ query, caller }) => {
       if (!isId('pool', query.pool_id)) throw notFound('pool', query.pool_id);
       return deletePool(deps, query.pool_id, query.force, caller);
+    },
+  );
+  actions(
+    app,
+    {
+      path: '/pools/{pool_id}',
+      id: 'pool',
+      tag,
+      summary: 'Collect garbage, verify all blocks, make the rows anew from what the pool holds; or export its key (admin)',
+      answers: { 200: schema.poolKeyExported, 202: schema.poolJob },
+    },
+    {
+      gc: { handle: ({ id, caller }) => collectPool(deps, id, caller) },
+      verify: action(schema.verifyPoolBody, ({ id, body, caller }) => verifyPool(deps, id, body.sample, caller)),
+      rebuild: { handle: ({ id, caller }) => rebuildPool(deps, id, caller) },
+      export_key: action(schema.exportKeyBody, ({ id, body, caller }) => exportKey(deps, id, body.passphrase, caller)),
     },
   );
 }

@@ -1,45 +1,28 @@
-/** A pool's spec with its secrets, for a node that opens it. */
+/** A pool's spec with its secrets, for a node that opens it: a directory of another node comes as that node's pool server. */
 import { PermanentError, type PoolSpec } from '@openservice/domain';
 import type { CenterReply, CenterRequest } from '@openservice/runtime';
-import { type Pool, PoolSchema } from '@openservice/store';
+import { NodeSchema, type Pool, PoolSchema } from '@openservice/store';
 import type { Plane } from '../plane.ts';
 import type { Secrets } from '../secrets.ts';
+import { nodeOfPool } from '../services/placement.ts';
+import { isOfOwnNode, specOf, specThrough } from '../services/pool-spec.ts';
 
-/** PermanentError `pool_not_found`, `pool_elsewhere` for a directory of another node, `secret_unreadable`. */
+/** PermanentError `pool_not_found`, `pool_unusable`, `secret_unreadable`; TransientError `node_unavailable` while the pool's node tells no endpoint. */
 export async function pool(
-  { database }: Pick<Plane, 'database'>,
-  secrets: Secrets,
+  plane: Pick<Plane, 'database'>,
+  secrets: Pick<Secrets, 'open'>,
   { pool_id }: CenterRequest<'pool'>,
   node: string,
 ): Promise<CenterReply<'pool'>> {
-  const row = await database.manager.findOneBy(PoolSchema, { id: pool_id });
+  const row = await plane.database.manager.findOneBy(PoolSchema, { id: pool_id });
   if (row === null) throw new PermanentError('pool_not_found', `There is no pool ${pool_id}.`);
-  if (row.type === 'local' && row.node_id !== node) {
-    throw new PermanentError(
-      'pool_elsewhere',
-      `Pool ${pool_id} is a directory of node ${row.node_id}; node ${node} cannot open it.`,
-    );
-  }
-  return { spec: specOf(row, secrets) };
+  return { spec: await specFor(plane, secrets, row, node) };
 }
 
-function specOf(row: Pool, secrets: Secrets): PoolSpec {
-  if (row.type === 'local' && row.node_id !== null && row.path !== null) {
-    return { id: row.id, type: 'local', node_id: row.node_id, path: row.path };
-  }
-  if (row.type === 's3' && row.s3_scheme !== null && row.bucket !== null && row.secret_key_sealed !== null) {
-    return {
-      id: row.id,
-      type: 's3',
-      s3_scheme: row.s3_scheme,
-      endpoint: row.endpoint,
-      region: row.region ?? '',
-      bucket: row.bucket,
-      prefix: row.prefix ?? '',
-      access_key: row.access_key ?? '',
-      secret_key: secrets.open(row.secret_key_sealed),
-      https: row.https ?? true,
-    };
-  }
-  throw new PermanentError('pool_unusable', `Pool ${row.id} of type ${row.type} cannot be opened by a node.`);
+async function specFor({ database }: Pick<Plane, 'database'>, secrets: Pick<Secrets, 'open'>, row: Pool, node: string): Promise<PoolSpec> {
+  const owner = nodeOfPool(row);
+  const elsewhere = owner !== null && owner !== node;
+  if (!elsewhere && !isOfOwnNode(row)) return specOf(row, secrets);
+  const through = await database.manager.findOneBy(NodeSchema, { id: row.node_id ?? '' });
+  return specThrough(through, row.id, elsewhere ? row.id : (row.remote_pool ?? ''));
 }

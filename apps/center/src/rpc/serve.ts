@@ -2,10 +2,15 @@
 import { type Part, serveCenter } from '@openservice/runtime';
 import type { Service } from 'nats';
 import type { Plane } from '../plane.ts';
+import { poolTokens } from '../pool-tokens.ts';
 import type { Secrets } from '../secrets.ts';
+import { found } from './found.ts';
 import { heartbeat } from './heartbeat.ts';
 import { pool } from './pool.ts';
+import { poolLogin } from './pool-login.ts';
+import { poolToken } from './pool-token.ts';
 import { prepare } from './prepare.ts';
+import { record } from './record.ts';
 import { sync } from './sync.ts';
 
 export interface RpcOptions {
@@ -16,6 +21,8 @@ export interface RpcOptions {
 }
 
 export function centerService(plane: Plane, options: RpcOptions): Part {
+  const { secrets, poke } = options;
+  const tokens = poolTokens(secrets);
   let service: Service | null = null;
   return {
     name: 'rpc',
@@ -23,10 +30,14 @@ export function centerService(plane: Plane, options: RpcOptions): Part {
       service = await serveCenter(
         plane.nc,
         {
-          sync: (request) => sync(plane, request, options.poke),
+          sync: (request) => sync(plane, request, { poke, tokenKey: tokens.publicKey }),
           heartbeat: (request) => heartbeat(plane, request),
           prepare: (request, node) => prepare(plane, request, node),
-          pool: (request, node) => pool(plane, options.secrets, request, node),
+          record: (request, node) => record(plane, request, node),
+          found: (request, node) => found(plane, request, node),
+          pool: (request, node) => pool(plane, secrets, request, node),
+          pool_token: (request, node) => poolToken(plane, tokens, request, node),
+          pool_login: (request, node) => poolLogin(plane, secrets, tokens, request, node),
         },
         { version: options.version, log: plane.log },
       );

@@ -23,7 +23,11 @@ interface JobRow {
   node_id: string;
 }
 
-export async function sync(plane: Plane, request: CenterRequest<'sync'>, poke: () => void): Promise<CenterReply<'sync'>> {
+export async function sync(
+  plane: Plane,
+  request: CenterRequest<'sync'>,
+  { poke, tokenKey }: { poke: () => void; tokenKey: string },
+): Promise<CenterReply<'sync'>> {
   await register(plane.database, request);
   await ensureNodeConsumer(plane.nc, request.node_id);
   const jobs = await jobsOf(plane.database, request.held);
@@ -35,7 +39,7 @@ export async function sync(plane: Plane, request: CenterRequest<'sync'>, poke: (
   const continued = answers.filter((answer) => answer.verdict === 'continue').map((answer) => answer.job_id);
   await extend(plane.database, continued);
   if (await findLost(plane, request.node_id, request.held)) poke();
-  return { answers, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS };
+  return { answers, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS, pool_token_key: tokenKey };
 }
 
 export function verdictOn(held: HeldAttempt, job: JobRow | undefined, node: string): Verdict {
@@ -52,12 +56,12 @@ async function register(database: DataSource, node: CenterRequest<'sync'>): Prom
     ]);
     if (known !== undefined && Number(known.epoch) > node.epoch) throw staleEpoch(node.node_id);
     await manager.query(
-      `INSERT INTO nodes (id, name, state, epoch, version, kinds, import_roots, pool_endpoint, nbd_endpoint, sync_wanted,
+      `INSERT INTO nodes (id, name, state, epoch, version, kinds, import_roots, pool_endpoint, pool_fingerprint, nbd_endpoint, sync_wanted,
          last_seen_at, created_at)
-       VALUES (?, ?, 'online', ?, ?, ?, ?, ?, ?, 0, ${NOW}, ${NOW})
+       VALUES (?, ?, 'online', ?, ?, ?, ?, ?, ?, ?, 0, ${NOW}, ${NOW})
        ON DUPLICATE KEY UPDATE name = VALUES(name), epoch = VALUES(epoch), version = VALUES(version), kinds = VALUES(kinds),
-         import_roots = VALUES(import_roots), pool_endpoint = VALUES(pool_endpoint), nbd_endpoint = VALUES(nbd_endpoint),
-         sync_wanted = 0, last_seen_at = VALUES(last_seen_at),
+         import_roots = VALUES(import_roots), pool_endpoint = VALUES(pool_endpoint),
+         pool_fingerprint = VALUES(pool_fingerprint), nbd_endpoint = VALUES(nbd_endpoint), sync_wanted = 0, last_seen_at = VALUES(last_seen_at),
          state = IF(state IN ('draining', 'drained'), state, 'online')`,
       [
         node.node_id,
@@ -67,6 +71,7 @@ async function register(database: DataSource, node: CenterRequest<'sync'>): Prom
         JSON.stringify(node.kinds),
         JSON.stringify(node.import_roots),
         node.pool_endpoint,
+        node.pool_fingerprint,
         node.nbd_endpoint,
       ],
     );

@@ -4,7 +4,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { type DataSource, type EntityManager, inTransaction } from '@openservice/store';
-import { Refusal } from './refusal.ts';
+import { invalidRequest, Refusal } from './refusal.ts';
 
 export interface Answer {
   status: 200 | 201 | 202;
@@ -49,6 +49,13 @@ export function toStored(answer: Answer): StoredAnswer {
   const headers: Record<string, string> = { 'Content-Type': 'application/json' };
   if (answer.location !== undefined) headers.Location = answer.location;
   return { status: answer.status, headers, body: JSON.stringify(answer.body) };
+}
+
+/** For an answer with a secret in it: an Idempotency-Key would keep it in the database, as it is. */
+export function refuseKeptAnswer(): void {
+  if (openKey.getStore() === undefined) return;
+  const message = 'is not taken here: the answer holds a secret, which is not kept; leave it out';
+  throw invalidRequest([{ path: 'header.Idempotency-Key', message }]);
 }
 
 /** Runs `work` in a transaction (perhaps again, after a deadlock) and keeps its answer with what it changed. */

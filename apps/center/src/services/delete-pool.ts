@@ -1,11 +1,14 @@
-/** Forgets a pool. What its place holds is left alone: it can be created there again. */
+/**
+ * Forgets a pool, and with its row the keys of it. What its place holds is left alone: it can be created there again, an encrypted one with
+ * the text of action=export_key alone.
+ */
 import { BlockSchema, type EntityManager, PoolSchema, ReplicaSchema } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { audit } from '../jobs/submit-job.ts';
 import { type Answer, decide } from './answers.ts';
 import { type Caller, mayActAs } from './caller.ts';
 import { findPool } from './lookups.ts';
-import { placeOf } from './pool-reservation.ts';
+import { placeOf } from './pool-place.ts';
 import { notFound, Refusal } from './refusal.ts';
 
 export async function deletePool(deps: AppDeps, id: string, force: boolean, caller: Caller): Promise<Answer> {
@@ -36,6 +39,7 @@ export async function deletePool(deps: AppDeps, id: string, force: boolean, call
     await audit(manager, caller.tokenId, 'pool.delete', id, {
       name: pool.name,
       place: placeOf(pool),
+      encrypted: pool.pool_key_sealed !== null,
       force,
       replicas: held,
       lost,
@@ -73,6 +77,7 @@ async function markLost(manager: EntityManager, blockIds: readonly string[], poo
       { id },
       {
         state: 'error',
+        purge_at: null,
         error_code: 'replica_lost',
         error_message: `Its last replica went with pool ${poolId}, which was deleted by force.`,
       },

@@ -15,6 +15,7 @@ export const nodeView = z
     version: z.string(),
     kinds: z.array(z.string()),
     pool_endpoint: z.string().nullable(),
+    pool_fingerprint: z.string().nullable().openapi({ description: "SHA-256 of its pool server's certificate, hex." }),
     nbd_endpoint: z.string().nullable(),
     import_roots: z.array(z.string()),
     last_seen_at: time,
