@@ -34,7 +34,10 @@ export async function importPoolKey(exported: string, passphrase: string): Promi
   const [version, body = '', ...more] = exported.trim().split('.');
   const bytes = Buffer.from(body, 'base64url');
   if (version !== VERSION || more.length > 0 || bytes.length !== SALT + NONCE + KEY + TAG) {
-    throw new PermanentError('bad_pool_key', `This is no exported pool key, or not the whole of it: it begins with "${VERSION}.".`);
+    throw new PermanentError(
+      'bad_pool_key',
+      `This is no exported pool key, or not the whole of it: it begins with "${VERSION}.".`,
+    );
   }
   const salt = bytes.subarray(0, SALT);
   const nonce = bytes.subarray(SALT, SALT + NONCE);

@@ -41,10 +41,12 @@ export async function addFound(manager: EntityManager, poolId: string, found: Fo
     if (replica !== undefined) return 'known';
     if (block.state === 'error') await healBlock(manager, found);
   }
-  await manager.query(
-    `INSERT INTO replicas (block_id, pool_id, state, stored_bytes, created_at) VALUES (?, ?, ?, ?, ${NOW})`,
-    [found.id, poolId, found.trashed ? 'trashed' : 'available', found.stored_bytes],
-  );
+  await manager.query(`INSERT INTO replicas (block_id, pool_id, state, stored_bytes, created_at) VALUES (?, ?, ?, ?, ${NOW})`, [
+    found.id,
+    poolId,
+    found.trashed ? 'trashed' : 'available',
+    found.stored_bytes,
+  ]);
   counted.blocks += 1;
   counted.stored += found.stored_bytes;
   counted.logical += found.size;
@@ -77,7 +79,8 @@ function contradiction(found: Found, block: Known, replica: Replica['state'] | n
   if (!same || block.chunk_size !== found.chunk_size) {
     return `${named} has other content in the pool (${found.size} bytes, root digest ${found.root_digest}) than the center knows of; it was left alone.`;
   }
-  if (replica === 'deleting' || replica === 'creating') return `${named} is ${replica} in the pool by a job; rebuild again when that has ended.`;
+  if (replica === 'deleting' || replica === 'creating')
+    return `${named} is ${replica} in the pool by a job; rebuild again when that has ended.`;
   if (block.state === 'error' && replica === null) return null;
   const trashed = (replica ?? block.state) === 'trashed';
   if (trashed === found.trashed) return null;

@@ -26,12 +26,16 @@ export async function poolLogin(
 ): Promise<CenterReply<'pool_login'>> {
   const key = await database.manager.findOneBy(AccessKeySchema, { access_key: login.access_key });
   if (key === null || !isPoolLogin(login, secrets.open(key.secret_key_sealed))) {
-    throw unauthorized('The access key is not known here, or the secret key is not its own; see GET /access_keys of that center.');
+    throw unauthorized(
+      'The access key is not known here, or the secret key is not its own; see GET /access_keys of that center.',
+    );
   }
   const off = Math.abs(Date.now() - Date.parse(login.issued_at));
-  if (!(off <= WINDOW_MS)) throw unauthorized('The login was made too long ago, or in the future; check the clocks of both centers.');
+  if (!(off <= WINDOW_MS))
+    throw unauthorized('The login was made too long ago, or in the future; check the clocks of both centers.');
   const resource = isId('pool', login.pool) ? login.pool : exportedAs(node, login.pool);
-  if (resource !== key.pool) throw unauthorized(`The access key "${key.name}" opens another pool than ${login.pool} of node ${node}.`);
+  if (resource !== key.pool)
+    throw unauthorized(`The access key "${key.name}" opens another pool than ${login.pool} of node ${node}.`);
   return tokens.sign({ pool: resource, block: login.block_id, right: login.right });
 }
 

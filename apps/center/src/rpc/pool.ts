@@ -19,7 +19,12 @@ export async function pool(
   return { spec: await specFor(plane, secrets, row, node) };
 }
 
-async function specFor({ database }: Pick<Plane, 'database'>, secrets: Pick<Secrets, 'open'>, row: Pool, node: string): Promise<PoolSpec> {
+async function specFor(
+  { database }: Pick<Plane, 'database'>,
+  secrets: Pick<Secrets, 'open'>,
+  row: Pool,
+  node: string,
+): Promise<PoolSpec> {
   const owner = nodeOfPool(row);
   const elsewhere = owner !== null && owner !== node;
   if (!elsewhere && !isOfOwnNode(row)) return specOf(row, secrets);

@@ -48,7 +48,9 @@ async function mustBeServed(manager: EntityManager, pool: string): Promise<void>
   const row = await findPool(manager, pool);
   if (nodeOfPool(row) !== null) return;
   const instead = row.type === 's3' ? 'create an s3 pool at the other center' : 'ask the center that it belongs to for a key';
-  throw invalidRequest([{ path: 'pool', message: `pool ${pool} is of type ${row.type}, which no pool server gives out; ${instead}` }]);
+  throw invalidRequest([
+    { path: 'pool', message: `pool ${pool} is of type ${row.type}, which no pool server gives out; ${instead}` },
+  ]);
 }
 
 export async function listAccessKeys(deps: AppDeps, { limit, marker }: ListAccessKeys): Promise<Answer> {

@@ -25,7 +25,10 @@ export async function createPool(deps: AppDeps, body: CreatePool, caller: Caller
   const wanted = body.type === 'remote' ? await rowOf(manager, deps.secrets, body) : null;
   const node = await probingNode(deps.database, body);
   const adopt = 'id' in body ? body.id : undefined;
-  const pool = await reserve(deps.database, wanted ?? (await rowOf(manager, deps.secrets, body)), { adopt, freshKey: makesKey(body) });
+  const pool = await reserve(deps.database, wanted ?? (await rowOf(manager, deps.secrets, body)), {
+    adopt,
+    freshKey: makesKey(body),
+  });
   try {
     // A pool that is taken over must be there: nothing is made.
     const request = { spec: specOf(pool, deps.secrets), create: adopt === undefined };

@@ -1,7 +1,8 @@
 /** The key of an encrypted pool, wrapped with a passphrase, to be kept elsewhere: without it the pool dies with the center. */
-import { exportPoolKey } from '../pool-keys.ts';
+
 import type { AppDeps } from '../http/deps.ts';
 import { audit } from '../jobs/submit-job.ts';
+import { exportPoolKey } from '../pool-keys.ts';
 import { type Answer, decide, refuseKeptAnswer } from './answers.ts';
 import { type Caller, mayActAs } from './caller.ts';
 import { findPool } from './lookups.ts';
@@ -15,7 +16,10 @@ export async function exportKey(deps: AppDeps, id: string, passphrase: string, c
   refuseKeptAnswer();
   const pool = await findPool(deps.database.manager, id);
   if (pool.pool_key_sealed === null) {
-    throw new Refusal('pool_not_encrypted', `Pool ${id} has no key: it is not encrypted by this center; encryption is chosen when a pool is created.`);
+    throw new Refusal(
+      'pool_not_encrypted',
+      `Pool ${id} has no key: it is not encrypted by this center; encryption is chosen when a pool is created.`,
+    );
   }
   const exported = await exportPoolKey(deps.secrets.open(pool.pool_key_sealed), passphrase);
   return decide(deps.database, async (manager) => {

@@ -16,7 +16,8 @@ export async function explained(manager: EntityManager, error: unknown, body: Cr
   if (error.code === 'pool_not_initialised' && 'id' in body && body.id !== undefined)
     return refuse(error.code, 'id', 'no pool of this id lies there; see the place, or leave id out for a new pool');
   if (body.type === 'remote') return ofRemote(error, pool, refuse);
-  if (error.outcome === 'transient') return refuse('pool_unreachable', placeField(body), 'see that it is right and can be reached from the node');
+  if (error.outcome === 'transient')
+    return refuse('pool_unreachable', placeField(body), 'see that it is right and can be reached from the node');
   return error;
 }
 
@@ -28,14 +29,23 @@ const isAway = ({ code }: OpenServiceError): boolean => code === 'node_unavailab
 const sentence = (text: string): string => `${text[0]?.toUpperCase()}${text.slice(1)}.`;
 
 function keyRemedy(body: CreatePool): [path: string, message: string] {
-  if ('key' in body && body.key !== undefined) return ['key', 'give the key that was exported of this very pool, or leave key out where it is not encrypted'];
+  if ('key' in body && body.key !== undefined)
+    return ['key', 'give the key that was exported of this very pool, or leave key out where it is not encrypted'];
   if (body.type !== 'local' && body.type !== 'remote' && body.encryption === true)
-    return ['encryption', 'for a pool that lies there already, give its key, or leave encryption out where it has none; for a new one, an empty place'];
+    return [
+      'encryption',
+      'for a pool that lies there already, give its key, or leave encryption out where it has none; for a new one, an empty place',
+    ];
   return ['key', 'give key {"exported","passphrase"}, exported while its center was there (action=export_key)'];
 }
 
 /** A pool of a center that is gone can be taken over under its id. */
-async function inUse(manager: EntityManager, error: OpenServiceError, body: CreatePool, refuse: Refuse): Promise<OpenServiceError> {
+async function inUse(
+  manager: EntityManager,
+  error: OpenServiceError,
+  body: CreatePool,
+  refuse: Refuse,
+): Promise<OpenServiceError> {
   const id = /belongs to pool (pool-[0-9a-z]{26})/.exec(error.message)?.[1];
   if (id === undefined || body.type === 'remote') return error;
   const own = await manager.findOneBy(PoolSchema, { id });
@@ -54,15 +64,26 @@ const placeField = (body: CreatePool): string => {
 function ofRemote(error: OpenServiceError, pool: Pool, refuse: Refuse): OpenServiceError {
   const { code, outcome, message } = error;
   if (/fingerprint|certificate|tls/i.test(`${code} ${message}`)) {
-    return refuse('remote_certificate_refused', 'tls_fingerprint', 'give the SHA-256 of its certificate (pool_fingerprint of the node at its own center)');
+    return refuse(
+      'remote_certificate_refused',
+      'tls_fingerprint',
+      'give the SHA-256 of its certificate (pool_fingerprint of the node at its own center)',
+    );
   }
   if (/unauthor|denied|forbidden/.test(code)) {
-    const remedy = pool.node_id === null ? 'give a key from PUT /openstore_v1/access_keys of its center, for this pool' : 'see that the node has synced with this center';
+    const remedy =
+      pool.node_id === null
+        ? 'give a key from PUT /openstore_v1/access_keys of its center, for this pool'
+        : 'see that the node has synced with this center';
     return refuse('remote_access_denied', pool.node_id === null ? 'access_key' : 'host', remedy);
   }
   if (/pool_not|no_pool|unknown_pool|not_found|pool_unknown/.test(code))
     return refuse('remote_pool_not_found', 'remote_pool', `give a name that the node exports, or the id of a pool of its center`);
   if (outcome !== 'permanent' || code === 'internal')
-    return refuse('pool_unreachable', 'host', `see that a pool server listens at ${pool.host}:${pool.port} and is reached from the node that tried`);
+    return refuse(
+      'pool_unreachable',
+      'host',
+      `see that a pool server listens at ${pool.host}:${pool.port} and is reached from the node that tried`,
+    );
   return error;
 }

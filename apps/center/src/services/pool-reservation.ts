@@ -65,7 +65,9 @@ export async function refuseSamePlace(manager: EntityManager, wanted: Pool): Pro
   const first = others.find((pool) => !isReservation(pool) || (pool.id < wanted.id && isFresh(pool)));
   if (first === undefined) return;
   const where =
-    placeOf(first) === placeOf(wanted) ? 'is in this place already' : `is at ${first.path}, and one pool must not lie inside another`;
+    placeOf(first) === placeOf(wanted)
+      ? 'is in this place already'
+      : `is at ${first.path}, and one pool must not lie inside another`;
   throw new Refusal('pool_exists', `Pool ${first.id} ("${first.name}") ${where}; use it, or choose another place.`, {
     pool_id: first.id,
   });

@@ -13,10 +13,10 @@ export const poolVerifyEffects: KindEffects = {
     const damaged = [...new Set(result.damage.flatMap(({ block_id }) => (block_id === undefined ? [] : [block_id])))].toSorted();
     const unnamed = result.damage.length >= MOST_DAMAGE || result.damage.some(({ block_id }) => block_id === undefined);
     if (sample === 1 && !unnamed && (await wereAllRead(manager, job, pool_id, result.summary))) {
-      await manager.query(
-        `UPDATE replicas SET state = 'available', verified_at = ${NOW} WHERE ${READ}`,
-        [pool_id, job.created_at],
-      );
+      await manager.query(`UPDATE replicas SET state = 'available', verified_at = ${NOW} WHERE ${READ}`, [
+        pool_id,
+        job.created_at,
+      ]);
     }
     for (const blockId of damaged) {
       await manager.query(

@@ -6,7 +6,10 @@ import { listQuery, nextMarker } from './lists.ts';
 const openedPool = z
   .string()
   .max(128, 'must be 128 characters at most')
-  .refine((text) => isId('pool', text) || isExport(text), 'must be the id of a pool (pool-…), or <node>/<name> of one that a node exports');
+  .refine(
+    (text) => isId('pool', text) || isExport(text),
+    'must be the id of a pool (pool-…), or <node>/<name> of one that a node exports',
+  );
 
 function isExport(text: string): boolean {
   const [node = '', exported = '', ...more] = text.split('/');

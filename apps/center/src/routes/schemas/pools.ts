@@ -44,7 +44,10 @@ const credential = (max: number) =>
 /** Where a pool of a center that is gone lies, and is to be taken over: the id that the place bears. */
 const adopted = idOf('pool').optional().openapi({ description: 'Takes over the pool of this id, which lies there already.' });
 
-const passphrase = z.string().max(1024, 'must be 1024 characters at most').refine((text) => text.isWellFormed(), 'must be valid Unicode');
+const passphrase = z
+  .string()
+  .max(1024, 'must be 1024 characters at most')
+  .refine((text) => text.isWellFormed(), 'must be valid Unicode');
 const poolKey = z.strictObject({
   exported: z
     .string()
@@ -129,12 +132,18 @@ const remotePool = z
     host,
     port: port.default(DEFAULT_POOL_PORT),
     remote_pool: remotePoolName.default('default'),
-    https: z.boolean().optional().openapi({ description: 'Default: true, or as the node of this center at host and port has it.' }),
-    tls_fingerprint: fingerprint.nullable().optional().openapi({
-      description:
-        'The one certificate that is accepted (pool_fingerprint of the node at its own center). Left out or null: for a node of this center the one ' +
-        "it told of, else whatever the system's certificate authorities vouch for.",
-    }),
+    https: z
+      .boolean()
+      .optional()
+      .openapi({ description: 'Default: true, or as the node of this center at host and port has it.' }),
+    tls_fingerprint: fingerprint
+      .nullable()
+      .optional()
+      .openapi({
+        description:
+          'The one certificate that is accepted (pool_fingerprint of the node at its own center). Left out or null: for a node of this center the one ' +
+          "it told of, else whatever the system's certificate authorities vouch for.",
+      }),
     access_key: credential(40).optional().openapi({ description: 'From PUT /access_keys of the other center.' }),
     secret_key: credential(512).optional(),
     encryption: notEncrypted('is decided where the pool itself is created; leave it out'),
