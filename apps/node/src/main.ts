@@ -1,69 +1,134 @@
 /** open-node: wiring only. */
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Agent, createAgent } from '@openservice/agent';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { toFailure } from '@openservice/domain';
 import { inboxPrefix } from '@openservice/protocol';
-import { closeNats, connectNats, createLog, runProcess, serveNode } from '@openservice/runtime';
+import { closeNats, connectNats, createLog, type Part, runProcess, serveNode } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
+import { Center } from './center-calls.ts';
 import { type NodeConfig, readNodeConfig } from './config.ts';
+import { ContentStore } from './content/content-store.ts';
 import { ImportRoots } from './import-roots.ts';
 import { makeHandlers } from './jobs/all.ts';
 import { boundMemory } from './memory.ts';
+import { createPoolServer, type PoolServer } from './pool-server/server.ts';
 import { Pools } from './pools-access.ts';
 import { makeEndpoints } from './rpc/endpoints.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
 
+/** What later parts stand on; each is there once its part has started. */
+interface Standing {
+  nc: NatsConnection;
+  workers: ChunkWorkers;
+  center: Center;
+  pools: Pools;
+  poolServer: PoolServer;
+  agent: Agent;
+}
+
 async function main(config: NodeConfig): Promise<void> {
-  const { nodeId } = config;
+  const { nodeId, dataDir } = config;
   const log = createLog({ name: 'node', level: config.logLevel, fields: { node: nodeId } });
   const importRoots = new ImportRoots(config.importRoots);
-  let nc: NatsConnection | undefined;
-  let workers: ChunkWorkers | undefined;
-  let pools: Pools | undefined;
-  let agent: Agent | undefined;
+  const content = new ContentStore(join(dataDir, 'content'));
+  const scratchDir = join(dataDir, 'run');
+  const there: Partial<Standing> = {};
+  const need = <K extends keyof Standing>(name: K): Standing[K] => {
+    const part = there[name];
+    if (part === undefined) throw new Error(`${name} is started first.`);
+    return part;
+  };
 
-  await runProcess(
-    [
-      {
-        name: 'nats',
-        start: async (signal) => {
-          nc = await connectNats({ url: config.natsUrl, name: `node ${nodeId}`, inboxPrefix: inboxPrefix(nodeId), log, signal });
+  const nats: Part = {
+    name: 'nats',
+    async start(signal) {
+      const inbox = inboxPrefix(nodeId);
+      there.nc = await connectNats({ url: config.natsUrl, name: `node ${nodeId}`, inboxPrefix: inbox, log, signal });
+    },
+    async stop() {
+      if (there.nc !== undefined) await closeNats(there.nc);
+    },
+  };
+  const storage: Part = {
+    name: 'storage',
+    async start() {
+      mkdirSync(scratchDir, { recursive: true, mode: 0o700 });
+      const center = new Center({ nc: need('nc'), nodeId, log });
+      const workers = createChunkWorkers();
+      there.center = center;
+      there.workers = workers;
+      there.pools = new Pools({
+        nodeId,
+        environment: {
+          workers,
+          cacheDir: join(dataDir, 'cache'),
+          poolToken: (poolId, blockId, right, signal) => center.poolToken(poolId, blockId, right, signal),
         },
-        stop: async () => {
-          if (nc !== undefined) await closeNats(nc);
-        },
-      },
-      {
-        name: 'agent',
-        start: async () => {
-          if (nc === undefined) throw new Error('NATS is connected first.');
-          workers = createChunkWorkers();
-          pools = new Pools({ nc, nodeId, environment: { workers }, log });
-          agent = createAgent({
-            nodeId,
-            name: nodeId,
-            version,
-            dataDir: config.dataDir,
-            nats: nc,
-            redisUrl: config.redisUrl,
-            handlers: makeHandlers({ pools, importRoots, workers }),
-            describe: () => ({ import_roots: importRoots.list, pool_endpoint: null, nbd_endpoint: null }),
-            log,
-          });
-          await serveNode(nc, nodeId, makeEndpoints({ agent, pools, importRoots }), { version, log });
-          agent.start();
-        },
-        stop: async () => {
-          await agent?.stop();
-          await pools?.close();
-          await workers?.close();
-        },
-      },
-    ],
-    { log, stopLimitMs: 15_000 },
-  );
+        poolSpec: (poolId, signal) => center.poolSpec(poolId, signal),
+      });
+    },
+    async stop() {
+      await there.pools?.close();
+      await there.workers?.close();
+    },
+  };
+  const poolServer: Part = {
+    name: 'pool server',
+    async start(signal) {
+      const center = need('center');
+      there.poolServer = await createPoolServer({
+        host: config.poolHost,
+        port: config.poolPort,
+        advertise: config.poolAdvertise,
+        dataDir,
+        nodeId,
+        pools: need('pools'),
+        workers: need('workers'),
+        login: (request) => center.poolLogin(request),
+        content,
+        log,
+      });
+      await there.poolServer.part.start(signal);
+    },
+    async stop() {
+      await there.poolServer?.part.stop();
+    },
+  };
+  const agent: Part = {
+    name: 'agent',
+    async start() {
+      const [nc, pools, workers, server] = [need('nc'), need('pools'), need('workers'), need('poolServer')];
+      const deps = { pools, importRoots, workers, center: need('center'), content, scratchDir };
+      const made = createAgent({
+        nodeId,
+        name: nodeId,
+        version,
+        dataDir,
+        nats: nc,
+        redisUrl: config.redisUrl,
+        handlers: makeHandlers(deps),
+        describe: () => ({
+          import_roots: importRoots.list,
+          pool_endpoint: server.endpoint,
+          pool_fingerprint: server.fingerprint,
+          nbd_endpoint: null,
+        }),
+        onTokenKey: (key) => server.setTokenKey(key),
+        log,
+      });
+      there.agent = made;
+      await serveNode(nc, nodeId, makeEndpoints({ ...deps, agent: made }), { version, log });
+      made.start();
+    },
+    async stop() {
+      await there.agent?.stop();
+    },
+  };
+  // Stopped in the reverse: first the jobs, then what others read here, then the pools under both.
+  await runProcess([nats, storage, poolServer, agent], { log, stopLimitMs: 15_000 });
 }
 
 boundMemory();

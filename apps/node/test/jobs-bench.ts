@@ -1,14 +1,17 @@
-/** Two real local pools in a temp dir, an image to import, and job contexts made by hand. */
+/** Two real local pools and a dedup pool in a temp dir, an image to import, a center made by hand, and job contexts. */
 import { mkdir, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { JobContext } from '@openservice/agent';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
-import { newId, TransientError } from '@openservice/domain';
+import { newId, type PoolSpec, TransientError } from '@openservice/domain';
 import { openPool, type Pool } from '@openservice/pools';
-import type { JobResult, Progress } from '@openservice/protocol';
+import { type JobParams, type JobResult, jobParams, type Progress } from '@openservice/protocol';
+import type { CenterReply, CenterRequest } from '@openservice/runtime';
+import { ContentStore } from '../src/content/content-store.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
+import type { CenterCalls } from '../src/jobs/deps.ts';
 
 export const CHUNK = 64 * 1024;
 export const SIZE = 50 * CHUNK + 77;
@@ -53,6 +56,7 @@ export function contextOf<P>(params: P, before: HandContext<unknown> | null = nu
     },
     preparing: async () => die('preparing'),
     requestCommit: async (_result: JobResult) => die('requestCommit'),
+    awaitLease: async () => undefined,
     assertLease: () => die('assertLease'),
     log: () => {},
   };
@@ -60,19 +64,50 @@ export function contextOf<P>(params: P, before: HandContext<unknown> | null = nu
 }
 let nextFence = 1;
 
+/** A new attempt of the job of `before`, with a new fence, on the same node: its checkpoint comes along. */
+export function nextAttempt<P>(params: P, before: HandContext<unknown>, how: Crash = {}): HandContext<P> {
+  return { ...contextOf(params, before, how), attempt: before.attempt + 1, fence: nextFence++ };
+}
+
+/** Keeps what it was told; `fail` throws in place of the next answer. */
+export class HandCenter implements CenterCalls {
+  readonly recorded: CenterRequest<'record'>[] = [];
+  readonly batches: CenterRequest<'found'>[] = [];
+  recording: CenterReply<'record'> = { recorded: true, reason: '' };
+  /** Called before an answer is given. */
+  onCall: () => void | Promise<void> = () => undefined;
+
+  async record(request: CenterRequest<'record'>): Promise<CenterReply<'record'>> {
+    this.recorded.push(request);
+    await this.onCall();
+    return this.recording;
+  }
+
+  async found(request: CenterRequest<'found'>): Promise<CenterReply<'found'>> {
+    this.batches.push(request);
+    await this.onCall();
+    return { added: request.blocks.length - 1, known: 1, conflicts: [] };
+  }
+}
+
 export class Bench {
   readonly a = newId('pool');
   readonly b = newId('pool');
+  /** The dedup pool. */
+  readonly d = newId('pool');
   readonly pools = new Map<string, Pool>();
   readonly dir: string;
   readonly image: string;
   readonly workers: ChunkWorkers;
   readonly handlers: ReturnType<typeof makeHandlers>;
+  readonly center = new HandCenter();
+  readonly content: ContentStore;
 
   constructor(dir: string) {
     this.dir = dir;
     this.image = join(dir, 'disk.img');
     this.workers = createChunkWorkers({ threads: 1 });
+    this.content = new ContentStore(join(dir, 'content'));
     this.handlers = makeHandlers({
       pools: {
         get: async (id) => {
@@ -83,15 +118,19 @@ export class Bench {
       },
       importRoots: new ImportRoots([dir]),
       workers: this.workers,
+      center: this.center,
+      content: this.content,
+      scratchDir: dir,
     });
   }
 
   static async make(): Promise<Bench> {
     const bench = new Bench(await mkdtemp(join(tmpdir(), 'jobs-')));
-    for (const id of [bench.a, bench.b]) {
-      const path = join(bench.dir, id);
-      await mkdir(path);
-      const pool = openPool({ id, type: 'local', node_id: 'node-1', path }, { workers: bench.workers });
+    for (const id of [bench.a, bench.b, bench.d]) {
+      const place = { id, node_id: 'node-1', path: join(bench.dir, id) };
+      await mkdir(place.path);
+      const spec: PoolSpec = id === bench.d ? { ...place, type: 'dedup', encryption_key: null } : { ...place, type: 'local' };
+      const pool = openPool(spec, { workers: bench.workers });
       await pool.probe({ create: true }, never);
       bench.pools.set(id, pool);
     }
@@ -103,20 +142,20 @@ export class Bench {
     return bench;
   }
 
-  importParams(id: string) {
-    return {
+  importParams(id: string, poolId: string = this.a): JobParams['import'] {
+    return jobParams.import.parse({
       block_id: id,
       size: SIZE,
       chunk_size: CHUNK,
-      pool_id: this.a,
-      source: { type: 'file' as const, node_id: 'node-1', path: this.image },
-    };
+      pool_id: poolId,
+      source: { type: 'file', node_id: 'node-1', path: this.image },
+    });
   }
 
-  /** A block in pool `a`. */
-  async imported() {
+  /** A block in pool `a`, or another. */
+  async imported(poolId: string = this.a) {
     const id = newId('block');
-    const result = await this.handlers.import.run(contextOf(this.importParams(id)));
+    const result = await this.handlers.import.run(contextOf(this.importParams(id, poolId)));
     return { id, size: SIZE, chunk_size: CHUNK, root_digest: result.root_digest ?? '' };
   }
 

@@ -1,6 +1,7 @@
 import { readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CancelledError, newId } from '@openservice/domain';
+import { jobParams } from '@openservice/protocol';
 import { expect } from 'chai';
 import { Bench, CHUNK, contextOf, failure, SIZE } from './jobs-bench.ts';
 
@@ -114,7 +115,7 @@ describe('job handlers', () => {
   describe('upload', () => {
     it('copies a block to another pool, and again after a crash', async () => {
       const block = await bench.imported();
-      const params = { block, from_pool_id: bench.a, pool_id: bench.b };
+      const params = jobParams.upload.parse({ block, from_pool_id: bench.a, pool_id: bench.b });
       const first = contextOf(params, null, { at: 'requestCommit' });
       await failure(bench.handlers.upload.run(first));
       const result = await bench.handlers.upload.run(contextOf(params, first));
@@ -140,11 +141,10 @@ describe('job handlers', () => {
   });
 
   describe('restore', () => {
-    const params = async (name: string) => ({
-      block: await bench.imported(),
-      from_pool_id: bench.a,
-      target: { type: 'file' as const, node_id: 'node-1', path: join(bench.dir, name) },
-    });
+    const params = async (name: string) => {
+      const target = { type: 'file' as const, node_id: 'node-1', path: join(bench.dir, name) };
+      return { ...jobParams.restore.parse({ block: await bench.imported(), from_pool_id: bench.a, target }), target };
+    };
 
     for (const at of CRASHES) {
       it(`writes the same file when the node dies at ${at} and runs it again`, async () => {
@@ -179,13 +179,13 @@ describe('job handlers', () => {
       const context = contextOf(restore, null, { signal: stop.signal, onProgress: () => stop.abort(new CancelledError()) });
       expect(await failure(bench.handlers.restore.run(context))).to.include({ code: 'cancelled' });
       await bench.handlers.restore.cleanUp(contextOf(restore, context));
-      expect(await readdir(bench.dir)).to.have.members(['disk.img', bench.a, bench.b]);
+      expect(await readdir(bench.dir)).to.have.members(['disk.img', bench.a, bench.b, bench.d]);
     });
 
     it('brings a block back into a pool', async () => {
       const block = await bench.imported();
       const target = { type: 'pool' as const, pool_id: bench.b };
-      await bench.handlers.restore.run(contextOf({ block, from_pool_id: bench.a, target }));
+      await bench.handlers.restore.run(contextOf(jobParams.restore.parse({ block, from_pool_id: bench.a, target })));
       expect(await bench.has(bench.b, block.id)).to.equal(true);
     });
   });
@@ -193,7 +193,7 @@ describe('job handlers', () => {
   describe('delete', () => {
     it('asks for leave before it removes, and may run again', async () => {
       const block = await bench.imported();
-      const params = { block_id: block.id, pool_ids: [bench.a] };
+      const params = jobParams.delete.parse({ block_id: block.id, pool_ids: [bench.a] });
       const first = contextOf(params, null, { at: 'requestCommit' });
       await failure(bench.handlers.delete.run(first));
       expect(await bench.has(bench.a, block.id)).to.equal(true);
@@ -206,7 +206,7 @@ describe('job handlers', () => {
 
     it('removes nothing when one of its pools is away', async () => {
       const block = await bench.imported();
-      const context = contextOf({ block_id: block.id, pool_ids: [bench.a, newId('pool')] });
+      const context = contextOf(jobParams.delete.parse({ block_id: block.id, pool_ids: [bench.a, newId('pool')] }));
       expect(await failure(bench.handlers.delete.run(context))).to.include({ code: 'unreachable' });
       expect(await bench.has(bench.a, block.id)).to.equal(true);
     });
@@ -215,7 +215,7 @@ describe('job handlers', () => {
   describe('verify', () => {
     it('finds a whole replica whole', async () => {
       const block = await bench.imported();
-      const context = contextOf({ block, pool_ids: [bench.a] });
+      const context = contextOf(jobParams.verify.parse({ block, pool_ids: [bench.a] }));
       const result = await bench.handlers.verify.run(context);
       expect(result).to.deep.include({ verified: true, damage: [] });
       expect(result.replicas[0]).to.include({ state: 'available' });
@@ -225,7 +225,7 @@ describe('job handlers', () => {
     it('finds the one flipped bit, and the replica that is not there', async () => {
       const block = await bench.imported();
       await bench.flipBit(bench.a);
-      const result = await bench.handlers.verify.run(contextOf({ block, pool_ids: [bench.a, bench.b] }));
+      const result = await bench.handlers.verify.run(contextOf(jobParams.verify.parse({ block, pool_ids: [bench.a, bench.b] })));
       expect(result.verified).to.equal(false);
       expect(result.replicas.map((replica) => replica.state)).to.deep.equal(['damaged', 'damaged']);
       expect(result.damage).to.have.length(2);

@@ -9,10 +9,12 @@ import '@openservice/runtime';
 import { createChunkWorkers } from '@openservice/codec';
 import { newId } from '@openservice/domain';
 import { createFsBackend, createPacksPool, openPool, type Pool } from '@openservice/pools';
+import { jobParams } from '@openservice/protocol';
+import { ContentStore } from '../src/content/content-store.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
 import { boundMemory } from '../src/memory.ts';
-import { contextOf } from './jobs-bench.ts';
+import { contextOf, HandCenter } from './jobs-bench.ts';
 
 const MIB = 1024 * 1024;
 const CHUNK = MIB;
@@ -22,12 +24,14 @@ boundMemory();
 const dir = process.argv[2];
 if (dir === undefined) throw new Error('usage: memory-run.ts DIRECTORY');
 const workers = createChunkWorkers({ threads: 2 });
-const [local, packs] = [newId('pool'), newId('pool')];
-await mkdir(join(dir, 'local'));
-await mkdir(join(dir, 'packs'));
+const [local, packs, dedup] = [newId('pool'), newId('pool'), newId('pool')];
+for (const name of ['local', 'packs', 'dedup']) await mkdir(join(dir, name));
+const cacheDir = join(dir, 'cache');
+const place = { node_id: 'node-1', encryption_key: null };
 const pools = new Map<string, Pool>([
   [local, openPool({ id: local, type: 'local', node_id: 'node-1', path: join(dir, 'local') }, { workers })],
-  [packs, createPacksPool({ id: packs, backend: createFsBackend(join(dir, 'packs')), workers })],
+  [packs, createPacksPool({ id: packs, backend: createFsBackend(join(dir, 'packs')), workers, cacheDir })],
+  [dedup, openPool({ id: dedup, type: 'dedup', ...place, path: join(dir, 'dedup') }, { workers, cacheDir })],
 ]);
 for (const pool of pools.values()) await pool.probe({ create: true }, never);
 const handlers = makeHandlers({
@@ -40,6 +44,9 @@ const handlers = makeHandlers({
   },
   importRoots: new ImportRoots([dir]),
   workers,
+  center: new HandCenter(),
+  content: new ContentStore(join(dir, 'content')),
+  scratchDir: dir,
 });
 
 /** `data` MiB that no two chunks share and zstd shrinks to about a half, every second MiB a hole; the rest of `size` is one too. */
@@ -62,18 +69,28 @@ async function makeImage(path: string, size: number, data: number): Promise<void
 async function importOf(name: string, size: number, data: number) {
   const path = join(dir as string, name);
   await makeImage(path, size, data);
+  return await importFile(path, size, local);
+}
+
+async function importFile(path: string, size: number, poolId: string) {
   const id = newId('block');
   const source = { type: 'file' as const, node_id: 'node-1', path };
-  const result = await handlers.import.run(contextOf({ block_id: id, size, chunk_size: CHUNK, pool_id: local, source }));
+  const result = await handlers.import.run(
+    contextOf(jobParams.import.parse({ block_id: id, size, chunk_size: CHUNK, pool_id: poolId, source })),
+  );
   return { id, size, chunk_size: CHUNK, root_digest: result.root_digest ?? '' };
 }
 
 await importOf('sparse.img', 256 * 1024 * MIB, 16);
 const block = await importOf('disk.img', 1024 * MIB, 300);
 await handlers.upload.run(contextOf({ block, from_pool_id: local, pool_id: packs }));
-const verified = await handlers.verify.run(contextOf({ block, pool_ids: [local, packs] }));
+// Both ways into a dedup pool, and through its collection: what it has grown to must not show.
+await importFile(join(dir, 'disk.img'), block.size, dedup);
+await handlers.upload.run(contextOf({ block, from_pool_id: local, pool_id: dedup }));
+await handlers.gc.run(contextOf({ pool_id: dedup }));
+const verified = await handlers.verify.run(contextOf(jobParams.verify.parse({ block, pool_ids: [local, packs, dedup] })));
 const target = { type: 'file' as const, node_id: 'node-1', path: join(dir, 'back.img') };
-const restored = await handlers.restore.run(contextOf({ block, from_pool_id: packs, target }));
+const restored = await handlers.restore.run(contextOf(jobParams.restore.parse({ block, from_pool_id: packs, target })));
 
 for (const pool of pools.values()) await pool.close();
 await workers.close();

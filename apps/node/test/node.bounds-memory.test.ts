@@ -16,7 +16,7 @@ describe('memory of a node', () => {
   });
   afterEach(() => rm(dir, { recursive: true }));
 
-  it(`stays below ${MOST_MIB} MiB through imports (one of 256 GiB, sparse), an upload into packs, a verify and a restore`, async function () {
+  it(`stays below ${MOST_MIB} MiB through imports (one of 256 GiB, sparse), uploads into packs, an import and an upload into a dedup pool, a collection, a verify and a restore`, async function () {
     if (process.platform !== 'linux') this.skip();
     this.timeout(120_000);
     const script = fileURLToPath(new URL('memory-run.ts', import.meta.url));

@@ -1,8 +1,9 @@
 /** What the handlers of jobs stand on. */
-import type { ChunkWorkers } from '@openservice/codec';
 import type { CenterReply, CenterRequest } from '@openservice/runtime';
-import type { ImportRoots } from '../import-roots.ts';
+import type { ContentStore } from '../content/content-store.ts';
 import type { PoolAccess } from '../pools-access.ts';
+import type { SourceDeps } from '../sources/open-source.ts';
+import type { TargetDeps } from '../targets/port.ts';
 
 /** What handlers ask of a center beside the agent's protocol. Waits while no center answers; rejects soon after `signal` fires. */
 export interface CenterCalls {
@@ -10,10 +11,10 @@ export interface CenterCalls {
   found(request: CenterRequest<'found'>, signal: AbortSignal): Promise<CenterReply<'found'>>;
 }
 
-export interface JobDeps {
+export interface JobDeps extends SourceDeps, TargetDeps {
+  readonly importRoots: SourceDeps['importRoots'] & TargetDeps['importRoots'];
   readonly pools: PoolAccess;
-  /** The only way from a path to a file. */
-  readonly importRoots: Pick<ImportRoots, 'openSource' | 'resolveOwnTarget'>;
-  readonly workers: ChunkWorkers;
   readonly center: CenterCalls;
+  /** What clients sent; dropped once it is a block. */
+  readonly content: SourceDeps['content'] & Pick<ContentStore, 'drop'>;
 }

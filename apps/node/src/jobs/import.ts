@@ -1,8 +1,8 @@
-/** A file or device of this node becomes a block in a pool. */
+/** What a source holds becomes a block in a pool. */
 import type { JobContext, JobHandler } from '@openservice/agent';
-import { PermanentError } from '@openservice/domain';
 import type { JobParams } from '@openservice/protocol';
-import { type FileIdentity, type FileSource, fileSource, sameIdentity, sourceChanged } from '@openservice/transfer';
+import { type ImportSource, openSource, withParent } from '../sources/open-source.ts';
+import { openReplica } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
 import { readJournalState } from './journal-state.ts';
 import { dropFromPool, sessionOf } from './pool-target.ts';
@@ -19,13 +19,13 @@ export function importHandler(deps: JobDeps): JobHandler<'import'> {
       const block = blockOf(params);
       const pool = await deps.pools.get(params.pool_id, signal);
       // Opened below without `block_exists`, what is committed here is by this very job.
-      const committed = (await pool.stat(block.id, signal)) !== null;
+      const whole = (await pool.stat(block.id, signal)) !== null;
       const writer = await pool.openWriter(sessionOf(context, block), signal);
-      let identity: FileIdentity | null = null;
-      return replicate({
+      let identity: unknown = null;
+      const result = await replicate({
         context,
         writer,
-        committed,
+        whole,
         block,
         poolId: params.pool_id,
         expectedRoot: null,
@@ -36,36 +36,41 @@ export function importHandler(deps: JobDeps): JobHandler<'import'> {
         },
         state: () => ({ source: identity }),
         lastChecks: (source) => source.assertUnchanged(),
+        notes: (source) => source.notes(),
       });
+      if (params.source.type === 'content') await dropContent(deps, context);
+      return result;
     },
     cleanUp: (context) => dropFromPool(deps, context.params.pool_id, sessionOf(context, blockOf(context.params)), context),
   };
 }
 
-/** The file as the job was accepted for it, and as earlier runs read it; else PermanentError `source_changed`. */
-async function openChecked(deps: JobDeps, context: JobContext<Params>): Promise<FileSource> {
-  const { size, chunk_size, source } = context.params;
-  const file = await deps.importRoots.openSource(source.path);
+/** The source as the job was accepted for it, and as earlier runs read it; else PermanentError `source_changed`. */
+async function openChecked(deps: JobDeps, context: JobContext<Params>): Promise<ImportSource> {
+  const { params, jobId, signal } = context;
+  const before = readJournalState(context.lastCheckpoint).source;
+  const source = await openSource(deps, params.source, blockOf(params), before, signal);
+  if (params.parent === null) return source;
   try {
-    if (file.size !== size) {
-      throw new PermanentError(
-        'source_changed',
-        `${source.path} has ${file.size} bytes now and had ${size} when the import was asked for; ask again when nobody writes to it.`,
-      );
-    }
-    const opened = await fileSource({
-      handle: file.handle,
-      path: source.path,
-      size,
-      chunkSize: chunk_size,
-      workers: deps.workers,
-    });
-    const before = readJournalState(context.lastCheckpoint).source;
-    if (before !== null && !sameIdentity(before, opened.identity)) throw sourceChanged(source.path);
-    return opened;
+    const parent = await openReplica(deps, params.parent.pool_id, params.parent.block, signal);
+    return withParent(source, parent, params.changed_extents, { seed: jobId, workers: deps.workers });
   } catch (error) {
-    await file.handle.close();
+    await source.close();
     throw error;
+  }
+}
+
+/**
+ * Once committed no later run reads it again. That of a failed import stays: the center says when it is given up. The block is there
+ * whatever becomes of this, so the job does not fail over it.
+ */
+async function dropContent(deps: JobDeps, context: JobContext<Params>): Promise<void> {
+  const { block_id } = context.params;
+  try {
+    await deps.content.drop(block_id);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    context.log('what the client sent could not be dropped; it takes up room until it is removed by hand', { block_id, why });
   }
 }
 

@@ -1,25 +1,21 @@
 /** What a job's checkpoint holds in the node's journal: read back after a crash, so nothing in it is taken on trust. */
 import { z } from 'zod';
 
-const fileIdentity = z.object({
-  dev: z.string(),
-  ino: z.string(),
-  size: z.number(),
-  mtime_ns: z.string().nullable(),
-  ctime_ns: z.string().nullable(),
-});
-
 const state = z.object({
   /** The attempt that wrote this. */
   attempt: z.number().int().positive().default(1),
   /** Bytes sent by all runs of that attempt up to this checkpoint. */
   bytes_sent: z.number().nonnegative().default(0),
-  /** Import: the file as it was when its first chunk was read. */
-  source: fileIdentity.nullable().default(null),
-  /** Restore to a file: the part file. */
-  file: z.object({ dev: z.string(), ino: z.string(), chunks: z.number().int().nonnegative() }).nullable().default(null),
+  /** Import: what the source was when its first chunk was read; only who opens sources knows its form. */
+  source: z.unknown().default(null),
+  /** Restore to a file, device or server: where it stands; only who opens targets knows its form. */
+  target: z.unknown().default(null),
   /** Hex: all is put and checked under this root; only the commit is left. The source need not be asked again. */
   prepared: z.string().nullable().default(null),
+  /** What the source had to say of itself, kept for the result. */
+  notes: z.array(z.string()).default([]),
+  /** Move: the target was committed and read back in full. */
+  read_back: z.boolean().default(false),
 });
 export type JournalState = z.infer<typeof state>;
 

@@ -2,9 +2,10 @@
 import type { JobContext } from '@openservice/agent';
 import { FencedError, PermanentError } from '@openservice/domain';
 import type { WriteSession } from '@openservice/pools';
+import type { BlockMeta } from '@openservice/protocol';
 import type { JobDeps } from './deps.ts';
 
-type Attempt = Pick<JobContext<unknown>, 'jobId' | 'attempt' | 'fence'>;
+type Attempt = Pick<JobContext<{ meta?: BlockMeta | undefined }>, 'jobId' | 'attempt' | 'fence' | 'params'>;
 
 export function sessionOf(attempt: Attempt, block: { id: string; size: number; chunkSize: number }): WriteSession {
   return {
@@ -14,6 +15,7 @@ export function sessionOf(attempt: Attempt, block: { id: string; size: number; c
     jobId: attempt.jobId,
     attempt: attempt.attempt,
     fence: attempt.fence,
+    ...(attempt.params.meta === undefined ? {} : { meta: attempt.params.meta }),
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * One replica is made: the glue that import, upload and restore share. The order is
+ * One replica is made: the glue that all kinds that write a block share. The order is
  *   transfer → preparing → prepared → last checks → journal "prepared" → leave to commit → lease → commit → result.
  * After a crash the same attempt runs all of it again. Each step is then a no-op where it was done: chunks that the target has are
  * passed over, prepare, leave and commit answer as they did. Once "prepared" is journalled the source is not opened again, for
@@ -12,6 +12,7 @@ import type { JobResult, Progress } from '@openservice/protocol';
 import { type TransferCounters, transfer } from '@openservice/transfer';
 import { type JournalState, readJournalState, sentBefore } from './journal-state.ts';
 import { ProgressMeter } from './progress-meter.ts';
+import { notesOf } from './results.ts';
 
 /** Chunks in flight in each job: several jobs run at once in a node of bounded memory. */
 export const JOB_WINDOW = 8;
@@ -20,8 +21,8 @@ export interface ReplicateOptions<Source extends ChunkSource> {
   context: JobContext<object>;
   /** Closed by `replicate`. */
   writer: BlockWriter;
-  /** The block stands committed in the target by an earlier run or attempt of this job: only the answer is left to give. */
-  committed?: boolean;
+  /** All of it stands in the target: committed by an earlier run or attempt of this job, or a clone. Nothing is read. */
+  whole?: boolean;
   block: { id: string; size: number; chunkSize: number };
   /** Opened only if something is left to copy; closed by `replicate`. */
   openSource: () => Promise<Source>;
@@ -31,6 +32,8 @@ export interface ReplicateOptions<Source extends ChunkSource> {
   state?: () => Partial<JournalState>;
   /** After the transfer, before leave to commit is asked. */
   lastChecks?: (source: Source) => Promise<void>;
+  /** What a person should know of the source, at the end of the transfer; sentences. */
+  notes?: (source: Source) => string[];
   /** The pool of the new replica; null when a plain file is written, which is no replica. */
   poolId: string | null;
 }
@@ -39,7 +42,7 @@ export async function replicate<Source extends ChunkSource>(options: ReplicateOp
   const { context, writer } = options;
   try {
     const journal = readJournalState(context.lastCheckpoint);
-    const { prepared, progress } = (await preparedBefore(options, journal)) ?? (await copy(options, journal));
+    const { prepared, progress, notes } = (await preparedBefore(options, journal)) ?? (await copy(options, journal));
     const result: JobResult = {
       root_digest: prepared.rootDigest.toString('hex'),
       size: options.block.size,
@@ -48,6 +51,7 @@ export async function replicate<Source extends ChunkSource>(options: ReplicateOp
       verified: false,
       progress,
       damage: [],
+      ...notesOf(notes),
     };
     await context.requestCommit(result);
     context.assertLease();
@@ -58,17 +62,18 @@ export async function replicate<Source extends ChunkSource>(options: ReplicateOp
   }
 }
 
-type Done = Pick<ReplicateOptions<ChunkSource>, 'context' | 'writer' | 'block' | 'committed' | 'expectedRoot'>;
+type Done = Pick<ReplicateOptions<ChunkSource>, 'context' | 'writer' | 'block' | 'whole' | 'expectedRoot'>;
 
 interface Outcome {
   prepared: Prepared;
   progress: Progress;
+  notes: string[];
 }
 
 /** An earlier run got as far as "prepared" or further, and the target still holds all of it; else null. */
 async function preparedBefore(options: Done, journal: JournalState): Promise<Outcome | null> {
-  const { context, writer, block, committed, expectedRoot } = options;
-  if (journal.prepared === null && committed !== true) return null;
+  const { context, writer, block, whole, expectedRoot } = options;
+  if (journal.prepared === null && whole !== true) return null;
   for (let index = chunkCount(block.size, block.chunkSize) - 1; index >= 0; index--) if (!writer.has(index)) return null;
   await context.preparing();
   const prepared = await writer.prepare(context.signal);
@@ -78,6 +83,7 @@ async function preparedBefore(options: Done, journal: JournalState): Promise<Out
   return {
     prepared,
     progress: wholly(block.size, sentBefore(journal, context.attempt, writer.bytesKept ?? 0) + writer.bytesSent),
+    notes: journal.notes,
   };
 }
 
@@ -89,6 +95,8 @@ async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source
     context.checkpoint({
       ...journal,
       prepared: null,
+      read_back: false,
+      notes: [],
       ...options.state?.(),
       attempt: context.attempt,
       bytes_sent: before + counters.bytesSent,
@@ -117,8 +125,9 @@ async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source
       );
     }
     await options.lastChecks?.(source);
-    await save(counters, { prepared: prepared.rootDigest.toString('hex') });
-    return { prepared, progress: meter.read(counters) };
+    const notes = options.notes?.(source) ?? [];
+    await save(counters, { prepared: prepared.rootDigest.toString('hex'), notes });
+    return { prepared, progress: meter.read(counters), notes };
   } finally {
     await source.close();
   }

@@ -1,14 +1,14 @@
-/** A block comes back: into a pool, or as a plain file within the node's import roots. */
+/** A block comes back: into a pool, as a file or onto a device within the node's import roots, or to an NBD server. */
 import type { JobContext, JobHandler } from '@openservice/agent';
-import { PermanentError } from '@openservice/domain';
 import type { JobParams, JobResult } from '@openservice/protocol';
-import { discardFileTarget, openFileTarget } from '@openservice/transfer';
+import { discardTarget, openTarget } from '../targets/open-target.ts';
 import { blockOf, copyToPool, dropCopy, openReplica } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
 import { readJournalState, sentBefore } from './journal-state.ts';
 import { replicate } from './replicate.ts';
 
 type Params = JobParams['restore'];
+type Target = Exclude<Params['target'], { type: 'pool' }>;
 
 export function restoreHandler(deps: JobDeps): JobHandler<'restore'> {
   return {
@@ -16,27 +16,25 @@ export function restoreHandler(deps: JobDeps): JobHandler<'restore'> {
     concurrency: 2,
     run(context) {
       const { target } = context.params;
-      return target.type === 'pool' ? copyToPool(deps, context, target.pool_id) : restoreToFile(deps, context, target.path);
+      return target.type === 'pool' ? copyToPool(deps, context, target.pool_id) : restoreTo(deps, context, target);
     },
     async cleanUp(context) {
       const { target } = context.params;
       if (target.type === 'pool') return dropCopy(deps, context, target.pool_id);
-      const path = await ownTarget(deps, target.path);
-      if (path !== null) await discardFileTarget(path, context.jobId);
+      await discardTarget(deps, target, { jobId: context.jobId });
     },
   };
 }
 
-async function restoreToFile(deps: JobDeps, context: JobContext<Params>, path: string): Promise<JobResult> {
-  const { params, signal } = context;
+async function restoreTo(deps: JobDeps, context: JobContext<Params>, to: Target): Promise<JobResult> {
+  const { params, jobId, signal } = context;
   const block = blockOf(params.block);
-  const target = await openFileTarget({
-    path: await deps.importRoots.resolveOwnTarget(path),
+  const target = await openTarget(deps, to, {
     size: block.size,
     chunkSize: block.chunkSize,
-    jobId: context.jobId,
-    resume: readJournalState(context.lastCheckpoint).file,
-    workers: deps.workers,
+    jobId,
+    resume: readJournalState(context.lastCheckpoint).target,
+    delta: params.delta,
     signal,
   });
   if (target.committed) {
@@ -50,11 +48,11 @@ async function restoreToFile(deps: JobDeps, context: JobContext<Params>, path: s
     poolId: null,
     expectedRoot: Buffer.from(params.block.root_digest, 'hex'),
     openSource: () => openReplica(deps, params.from_pool_id, params.block, signal),
-    state: () => ({ file: target.state }),
+    state: () => ({ target: target.state }),
   });
 }
 
-/** The file was linked to its name by a run that died before it could say so: leave to commit had been granted then. */
+/** The target was finished by a run that died before it could say so: leave to commit had been granted then. */
 async function restoredBefore(context: JobContext<Params>): Promise<JobResult> {
   const { size, root_digest } = context.params.block;
   const sent = sentBefore(readJournalState(context.lastCheckpoint), context.attempt, 0);
@@ -62,14 +60,4 @@ async function restoredBefore(context: JobContext<Params>): Promise<JobResult> {
   const result: JobResult = { root_digest, size, replicas: [], verified: false, progress, damage: [] };
   await context.requestCommit(result);
   return result;
-}
-
-/** Null where the directory is gone or no longer allowed: then nothing is left there to remove. */
-async function ownTarget(deps: JobDeps, path: string): Promise<string | null> {
-  try {
-    return await deps.importRoots.resolveOwnTarget(path);
-  } catch (error) {
-    if (error instanceof PermanentError) return null;
-    throw error;
-  }
 }

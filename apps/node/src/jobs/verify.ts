@@ -1,26 +1,31 @@
-/** Replicas of a block are read from end to end and compared with its root digest. Damage is a finding, not a failure of the job. */
+/**
+ * Replicas of a block are read, whole or by sample, and compared with what the block is. Damage is a finding, not a failure of the job; where
+ * other replicas may be used, damaged chunks are written anew from them.
+ */
 import type { JobContext, JobHandler } from '@openservice/agent';
-import { PermanentError } from '@openservice/domain';
-import type { BlockReader } from '@openservice/pools';
-import type { BlockRef, JobParams, JobResult } from '@openservice/protocol';
-import { type TransferCounters, type VerifyReport, verifySource } from '@openservice/transfer';
+import type { JobParams, JobResult } from '@openservice/protocol';
+import type { TransferCounters } from '@openservice/transfer';
 import type { JobDeps } from './deps.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { bandwidthOf, JOB_WINDOW } from './replicate.ts';
-
-const MAX_DAMAGE = 100;
-/** What openReader says of a replica that is damaged beyond reading; anything else is an error of the job. */
-const UNREADABLE = new Set(['block_not_in_pool', 'damaged_manifest', 'damaged_ledger', 'damaged_chunk', 'object_not_found']);
+import { repairChunks } from './repair.ts';
+import { checkReplica, rangeSentence } from './replica-check.ts';
+import { bandwidthOf } from './replicate.ts';
+import { damageOf, MAX_DAMAGE, notesOf } from './results.ts';
 
 type Params = JobParams['verify'];
-type Finding = Pick<JobResult, 'damage'> & { replica: JobResult['replicas'][number] };
+
+interface Finding {
+  replica: JobResult['replicas'][number];
+  damage: string[];
+  notes: string[];
+}
 
 export function verifyHandler(deps: JobDeps): JobHandler<'verify'> {
   return {
     kind: 'verify',
     concurrency: 1,
     async run(context) {
-      const { block, pool_ids } = context.params;
+      const { block, pool_ids, sample } = context.params;
       const total = block.size * pool_ids.length;
       const meter = new ProgressMeter(0);
       const findings: Finding[] = [];
@@ -35,20 +40,25 @@ export function verifyHandler(deps: JobDeps): JobHandler<'verify'> {
           }),
         );
       }
-      const damage = findings.flatMap((finding) => finding.damage).slice(0, MAX_DAMAGE);
       // A replica that could not be opened is done with, too.
       whole.bytesDone = total;
+      const good = findings.every(({ replica }) => replica.state === 'available');
       return {
         root_digest: block.root_digest,
         size: block.size,
-        replicas: findings.map((finding) => finding.replica),
-        verified: findings.every((finding) => finding.replica.state === 'available'),
+        replicas: findings.map(({ replica }) => replica),
+        verified: good && sample === 1,
         progress: meter.read(whole),
-        damage,
+        damage: damageOf(
+          findings.flatMap(({ replica, damage }) =>
+            damage.map((message) => ({ pool_id: replica.pool_id, block_id: block.id, message })),
+          ),
+        ),
+        ...notesOf(findings.flatMap(({ notes }) => notes)),
       };
     },
     async cleanUp() {
-      // A verify writes nothing.
+      // A verify leaves nothing half-made: a chunk is repaired or it is not.
     },
   };
 }
@@ -60,49 +70,32 @@ async function verifyReplica(
   onProgress: (counters: TransferCounters) => void,
 ): Promise<Finding> {
   const { signal, params } = context;
+  const { block, sample } = params;
   const pool = await deps.pools.get(poolId, signal);
-  let reader: BlockReader | null = null;
-  try {
-    reader = await pool.openReader(params.block.id, signal);
-    const mismatch = headMismatch(reader, params.block);
-    if (mismatch !== null) return damaged(poolId, [mismatch]);
-    const report = await verifySource({
-      source: reader,
-      expectedRoot: Buffer.from(params.block.root_digest, 'hex'),
-      signal,
-      window: JOB_WINDOW,
-      bandwidth: bandwidthOf(params),
-      onProgress,
-    });
-    if (!report.intact) return damaged(poolId, sentences(report, params.block));
-    const stat = await pool.stat(params.block.id, signal);
-    return { replica: { pool_id: poolId, state: 'available', stored_bytes: stat?.storedBytes ?? 0 }, damage: [] };
-  } catch (error) {
-    if (error instanceof PermanentError && UNREADABLE.has(error.code)) return damaged(poolId, [error.message]);
-    throw error;
-  } finally {
-    await reader?.close();
+  const found = await checkReplica({ pool, block, sample, bandwidth: bandwidthOf(params), signal, onProgress });
+  let { damage } = found;
+  const notes: string[] = [];
+  if (found.chunks.length > 0) {
+    await context.awaitLease();
+    const from = params.repair_from.filter((id) => id !== poolId);
+    const repaired = await repairChunks(deps, context, pool, block, found.chunks, from);
+    notes.push(...repaired.notes);
+    damage = rangesOf(repaired.left).map(({ first, count }) => rangeSentence(first, count, block));
+    if (found.more) damage.push(`More than ${found.chunks.length} chunks are damaged; verify again to go on with the rest.`);
   }
+  if (damage.length > 0) return { replica: { pool_id: poolId, state: 'damaged', stored_bytes: 0 }, damage, notes };
+  const stat = await pool.stat(block.id, signal);
+  return { replica: { pool_id: poolId, state: 'available', stored_bytes: stat?.storedBytes ?? 0 }, damage, notes };
 }
 
-function headMismatch(reader: BlockReader, block: BlockRef): string | null {
-  if (reader.size === block.size && reader.chunkSize === block.chunk_size) return null;
-  return `The replica has ${reader.size} bytes in chunks of ${reader.chunkSize}; expected were ${block.size} in chunks of ${block.chunk_size}.`;
-}
-
-function sentences(report: VerifyReport, block: BlockRef): string[] {
-  if (report.damagedChunks === 0) {
-    return [`All chunks can be read, but make up digest ${report.rootDigest?.toString('hex')} instead of ${block.root_digest}.`];
+/** Neighbours joined; as many as a result tells of. `chunks` ascend. */
+function rangesOf(chunks: readonly number[]): { first: number; count: number }[] {
+  const ranges: { first: number; count: number }[] = [];
+  for (const index of chunks) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last.first + last.count === index) last.count += 1;
+    else if (ranges.length === MAX_DAMAGE) break;
+    else ranges.push({ first: index, count: 1 });
   }
-  return report.damage.map(({ first, count }) => {
-    const end = Math.min((first + count) * block.chunk_size, block.size);
-    return `Bytes ${first * block.chunk_size} to ${end - 1} (${count} chunks from chunk ${first} on) are damaged.`;
-  });
-}
-
-function damaged(poolId: string, messages: string[]): Finding {
-  return {
-    replica: { pool_id: poolId, state: 'damaged', stored_bytes: 0 },
-    damage: messages.slice(0, MAX_DAMAGE).map((message) => ({ pool_id: poolId, message })),
-  };
+  return ranges;
 }

@@ -1,9 +1,10 @@
 import type { NodeReply, NodeRequest } from '@openservice/runtime';
-import type { ImportRoots } from '../import-roots.ts';
+import { probeSource, type SourceDeps } from '../sources/open-source.ts';
 
-/** Errors are those of ImportRoots.openSource. */
-export async function sourceProbe(roots: ImportRoots, request: NodeRequest<'source_probe'>): Promise<NodeReply<'source_probe'>> {
-  const source = await roots.openSource(request.source.path);
-  await source.handle.close();
-  return { size: source.size };
+/** The center waits 20 s. */
+const LIMIT_MS = 18_000;
+
+/** Errors are those of probeSource. */
+export function sourceProbe(deps: SourceDeps, request: NodeRequest<'source_probe'>): Promise<NodeReply<'source_probe'>> {
+  return probeSource(deps, request.source, AbortSignal.timeout(LIMIT_MS));
 }
