@@ -22,11 +22,15 @@ export interface HandContext<P> extends JobContext<P> {
   saved: unknown;
   steps: string[];
   last: Progress | null;
+  /** Notes a step; throws where the run is to die there. */
+  step(name: string): void;
 }
 
 export interface Crash {
   /** Throws there, as a process that dies would leave things. */
   at?: 'requestCommit' | 'assertLease' | 'preparing' | 'checkpoint';
+  /** Throws at the step of this number, from 0. */
+  atStep?: number;
   signal?: AbortSignal;
   onProgress?: () => void;
 }
@@ -34,7 +38,7 @@ export interface Crash {
 export function contextOf<P>(params: P, before: HandContext<unknown> | null = null, how: Crash = {}): HandContext<P> {
   const die = (step: string) => {
     context.steps.push(step);
-    if (how.at === step) throw new TransientError('died', `The node died at ${step}.`);
+    if (how.at === step || how.atStep === context.steps.length - 1) throw new TransientError('died', `The node died at ${step}.`);
   };
   const context: HandContext<P> = {
     jobId: before?.jobId ?? newId('job'),
@@ -46,6 +50,7 @@ export function contextOf<P>(params: P, before: HandContext<unknown> | null = nu
     saved: before?.saved ?? null,
     steps: [],
     last: null,
+    step: die,
     async checkpoint(state) {
       die('checkpoint');
       context.saved = JSON.parse(JSON.stringify(state));
@@ -66,7 +71,7 @@ let nextFence = 1;
 
 /** A new attempt of the job of `before`, with a new fence, on the same node: its checkpoint comes along. */
 export function nextAttempt<P>(params: P, before: HandContext<unknown>, how: Crash = {}): HandContext<P> {
-  return { ...contextOf(params, before, how), attempt: before.attempt + 1, fence: nextFence++ };
+  return Object.assign(contextOf(params, before, how), { attempt: before.attempt + 1, fence: nextFence++ });
 }
 
 /** Keeps what it was told; `fail` throws in place of the next answer. */
@@ -163,19 +168,21 @@ export class Bench {
     return (await this.pools.get(poolId)?.stat(blockId, never)) != null;
   }
 
-  /** Flips a bit in the largest file below pool `poolId`, in the middle of its data. */
-  async flipBit(poolId: string): Promise<void> {
+  /** Flips a bit of the block's data in a local pool, or of the largest pack in the dedup pool. */
+  async flipBit(poolId: string, blockId = ''): Promise<void> {
     const root = join(this.dir, poolId);
+    const held = (name: string) => name.includes(poolId === this.d ? 'packs/' : blockId);
     let largest = { path: '', size: -1 };
     for (const name of await readdir(root, { recursive: true })) {
       const info = await stat(join(root, name));
-      if (info.isFile() && info.size > largest.size) largest = { path: join(root, name), size: info.size };
+      if (info.isFile() && held(name) && info.size > largest.size) largest = { path: join(root, name), size: info.size };
     }
     const handle = await open(largest.path, 'r+');
     const byte = Buffer.alloc(1);
-    await handle.read(byte, 0, 1, 7 * CHUNK + 9);
+    const at = Math.min(7 * CHUNK + 9, Math.floor(largest.size / 2));
+    await handle.read(byte, 0, 1, at);
     byte[0] = (byte[0] ?? 0) ^ 4;
-    await handle.write(byte, 0, 1, 7 * CHUNK + 9);
+    await handle.write(byte, 0, 1, at);
     await handle.close();
   }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { CancelledError, newId } from '@openservice/domain';
 import { jobParams } from '@openservice/protocol';
 import { expect } from 'chai';
-import { Bench, CHUNK, contextOf, failure, SIZE } from './jobs-bench.ts';
+import { Bench, CHUNK, contextOf, failure, nextAttempt, SIZE } from './jobs-bench.ts';
 
 const CRASHES = ['preparing', 'checkpoint', 'requestCommit', 'assertLease'] as const;
 
@@ -204,11 +204,90 @@ describe('job handlers', () => {
       expect(result.replicas).to.deep.equal([{ pool_id: bench.a, state: 'removed', stored_bytes: 0 }]);
     });
 
+    it('puts replicas into the trash and has them back, wherever the node dies', async () => {
+      const block = await bench.imported();
+      const pool_ids = [bench.a, bench.d];
+      await bench.handlers.upload.run(contextOf(jobParams.upload.parse({ block, from_pool_id: bench.a, pool_id: bench.d })));
+      const trash = jobParams.delete.parse({ block_id: block.id, pool_ids, trash: true });
+      const back = jobParams.undelete.parse({ block, pool_ids });
+      // Steps: preparing, requestCommit, and the lease before each of the two pools.
+      for (let step = 0; step < 5; step++) {
+        const first = contextOf(trash, null, { atStep: step });
+        await bench.handlers.delete.run(first).catch(() => undefined);
+        const gone = await bench.handlers.delete.run(contextOf(trash, first));
+        expect(gone.replicas.map(({ state }) => state)).to.deep.equal(['trashed', 'trashed']);
+        for (const id of pool_ids) expect(await bench.has(id, block.id)).to.equal(false);
+        const second = contextOf(back, null, { atStep: step });
+        await bench.handlers.undelete.run(second).catch(() => undefined);
+        const there = await bench.handlers.undelete.run(contextOf(back, second));
+        expect(there).to.deep.include({ root_digest: block.root_digest, size: SIZE });
+        expect(there.replicas.map(({ state }) => state)).to.deep.equal(['available', 'available']);
+        for (const { stored_bytes } of there.replicas) expect(stored_bytes).to.be.greaterThan(0);
+        for (const id of pool_ids) expect(await bench.has(id, block.id)).to.equal(true);
+      }
+    });
+
+    it('removes what a failed import left: there is nothing to put into the trash', async () => {
+      for (const pool of [bench.a, bench.d]) {
+        const id = newId('block');
+        await failure(bench.handlers.import.run(contextOf(bench.importParams(id, pool), null, { at: 'requestCommit' })));
+        const params = jobParams.delete.parse({ block_id: id, pool_ids: [pool], trash: true });
+        const first = contextOf(params);
+        const result = await bench.handlers.delete.run(first);
+        expect(result.replicas).to.deep.equal([{ pool_id: pool, state: 'removed', stored_bytes: 0 }]);
+        expect(await bench.handlers.delete.run(contextOf(params, first))).to.deep.equal(result);
+      }
+    });
+
+    it('cannot have back what was removed for good', async () => {
+      const block = await bench.imported(bench.d);
+      await bench.handlers.delete.run(contextOf(jobParams.delete.parse({ block_id: block.id, pool_ids: [bench.d] })));
+      const back = contextOf(jobParams.undelete.parse({ block, pool_ids: [bench.d] }));
+      expect(await failure(bench.handlers.undelete.run(back))).to.include({ code: 'block_not_in_pool' });
+    });
+
     it('removes nothing when one of its pools is away', async () => {
       const block = await bench.imported();
       const context = contextOf(jobParams.delete.parse({ block_id: block.id, pool_ids: [bench.a, newId('pool')] }));
       expect(await failure(bench.handlers.delete.run(context))).to.include({ code: 'unreachable' });
       expect(await bench.has(bench.a, block.id)).to.equal(true);
+    });
+  });
+
+  describe('copy', () => {
+    const ENDS = [
+      ['to another pool', 'a', 'd'],
+      ['inside a local pool', 'a', 'a'],
+      ['inside a dedup pool', 'd', 'd'],
+    ] as const;
+    for (const [name, from, to] of ENDS) {
+      it(`makes a block of its own ${name}, wherever the node dies`, async () => {
+        const block = await bench.imported(bench[from]);
+        const [from_pool_id, pool_id] = [bench[from], bench[to]];
+        for (const at of CRASHES) {
+          const params = jobParams.copy.parse({ block, from_pool_id, pool_id, new_block_id: newId('block') });
+          const first = contextOf(params, null, { at });
+          // A clone has nothing to checkpoint.
+          const cloned = await bench.handlers.copy.run(first).then(
+            () => true,
+            () => false,
+          );
+          expect(await bench.has(pool_id, params.new_block_id)).to.equal(cloned);
+          const result = await bench.handlers.copy.run((at === 'preparing' ? nextAttempt : contextOf)(params, first));
+          expect(result.root_digest).to.equal(block.root_digest);
+          expect(result.replicas.map((replica) => replica.pool_id)).to.deep.equal([pool_id]);
+          expect(result.progress).to.include({ bytes_total: SIZE, bytes_done: SIZE });
+          expect(await bench.has(pool_id, params.new_block_id)).to.equal(true);
+          expect(await bench.has(from_pool_id, block.id)).to.equal(true);
+        }
+      });
+    }
+
+    it('moves no data inside a dedup pool', async () => {
+      const block = await bench.imported(bench.d);
+      const params = { block, from_pool_id: bench.d, pool_id: bench.d, new_block_id: newId('block') };
+      const result = await bench.handlers.copy.run(contextOf(jobParams.copy.parse(params)));
+      expect(result.progress).to.include({ bytes_sent: 0 });
     });
   });
 
