@@ -4,6 +4,7 @@ import { sentAgainAfterKill } from './crash.ts';
 import { dedupBesideBackups } from './dedup.ts';
 import { dispatchLatency } from './dispatch.ts';
 import { localCopyBesideCp } from './local-copy.ts';
+import { memoryOfLargePool } from './pool-size.ts';
 import { hugeBesideSmall } from './sparse.ts';
 import { importBesideCp, s3BesideRclone } from './transfers.ts';
 
@@ -15,5 +16,6 @@ export const GROUPS: Readonly<Record<string, (lab: Lab, repetitions: number) => 
   dedup: dedupBesideBackups,
   s3: s3BesideRclone,
   sparse: hugeBesideSmall,
+  'pool-size': memoryOfLargePool,
   crash: sentAgainAfterKill,
 };
