@@ -118,7 +118,7 @@ describe('http: the app', () => {
       .filter((route) => route.path.startsWith('/openstore_v1/') && METHODS.includes(route.method.toLowerCase()))
       .map((route) => `${route.method.toLowerCase()} ${route.path.replaceAll(/:(\w+)/g, '{$1}')}`);
     expect(described).to.have.members([...new Set(routes)]);
-    expect(described).to.have.length(20);
+    expect(described).to.include.members(['post /openstore_v1/pools/{pool_id}', 'put /openstore_v1/access_keys']);
     for (const [, path] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
       let at = document;
       for (const part of path!.split('/')) at = at[part];

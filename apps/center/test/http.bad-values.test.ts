@@ -36,7 +36,16 @@ describe('http: any value in any field', () => {
     requests = [
       ['PUT', 'pools', { type: 'local', name: 'a', node_id: 'n1', path: '/a' }],
       ['PUT', 'pools', s3Body({ region: 'r', prefix: 'p', https: false })],
-      ['PUT', 'pools', { type: 'remote', name: 'r', host: 'h', port: 9527, remote_pool: 'default' }],
+      [
+        'PUT',
+        'pools',
+        { type: 'remote', name: 'r', host: 'h', port: 9527, remote_pool: 'default', access_key: 'a', secret_key: 'b' },
+      ],
+      ['PUT', 'pools', { type: 'dedup', name: 'd', node_id: 'n1', path: '/d', encryption: true, key: {}, id: local }],
+      ['PUT', 'access_keys', { name: 'k', pool: local }],
+      ['POST', `pools/${cloud}?action=gc`, {}],
+      ['POST', `pools/${cloud}?action=verify`, { sample: 0.5 }],
+      ['POST', `pools/${cloud}?action=export_key`, { passphrase: 'long enough' }],
       ['PUT', 'sets', { name: 'a', description: 'd', labels: {} }],
       ['PUT', 'blocks', { name: 'a', pool_id: local, set_id: local, size: 10_000_000, source: file }],
       ['POST', `blocks/${block}?action=upload`, { pool_id: cloud, from_pool_id: local }],

@@ -22,6 +22,16 @@ describe('http: pools', () => {
     ...changes,
   });
 
+  const dedup = (changes: Record<string, unknown> = {}) => local({ type: 'dedup', path: '/data/vault', ...changes });
+  const remote = (changes: Record<string, unknown> = {}) => ({
+    type: 'remote',
+    name: 'far',
+    host: 'h',
+    access_key: 'OSAK',
+    secret_key: 'x',
+    ...changes,
+  });
+
   it('creates a local pool, probed on its node, and shows it', async () => {
     const made = await center.send('PUT', 'pools', local({ name: '  first ', path: '/data//first/' }));
     expect(made.status).to.equal(201);
@@ -77,17 +87,6 @@ describe('http: pools', () => {
     expect((await center.send('GET', `pools/${made.body['pool-id']}`)).body.pool.endpoint).to.equal('http://[::1]:7480');
   });
 
-  it('says by name that remote and dedup are not there yet', async () => {
-    for (const body of [
-      { type: 'remote', name: 'r', host: '10.0.0.1' },
-      { type: 'dedup', name: 'd', node_id: 'n1', path: '/d' },
-    ]) {
-      const { status, body: problem } = await center.send('PUT', 'pools', body);
-      expect([status, problem.code]).to.deep.equal([422, 'pool_type_not_supported']);
-      expect(problem.detail).to.include('supported: local, s3');
-    }
-  });
-
   const bad: [string, unknown, string][] = [
     ['no body', undefined, 'type'],
     ['a list', [], ''],
@@ -106,6 +105,24 @@ describe('http: pools', () => {
     ['the root as its path', local({ path: '//' }), 'path'],
     ['no path', local({ path: undefined }), 'path'],
     ['a bad node id', local({ node_id: 'N 1' }), 'node_id'],
+    ['an id of another kind', local({ id: 'block-01k00000000000000000000000' }), 'id'],
+    ['an id that is none', local({ id: 'pool-1' }), 'id'],
+    ['a local pool that is encrypted', local({ encryption: true }), 'encryption'],
+    ['a local pool with a key', local({ key: { exported: 'ospk1.x', passphrase: 'y' } }), 'key'],
+    ['encryption that is text', dedup({ encryption: 'yes' }), 'encryption'],
+    ['a key that is no export', dedup({ key: { exported: 'secret', passphrase: 'x' } }), 'key.exported'],
+    ['a key without passphrase', dedup({ key: { exported: 'ospk1.x' } }), 'key.passphrase'],
+    ['a key and no encryption', dedup({ encryption: false, key: { exported: 'ospk1.x', passphrase: 'x' } }), 'encryption'],
+    ['a dedup pool of no node', dedup({ node_id: undefined }), 'node_id'],
+    ['a remote pool that is encrypted', remote({ encryption: true }), 'encryption'],
+    ['a remote pool with an id', remote({ id: 'pool-01k00000000000000000000000' }), 'id'],
+    ['a host with a scheme', remote({ host: 'https://h' }), 'host'],
+    ['a remote pool named with a slash', remote({ remote_pool: 'n1/default' }), 'remote_pool'],
+    ['a remote pool without a name', remote({ remote_pool: '' }), 'remote_pool'],
+    ['a fingerprint that is none', remote({ tls_fingerprint: 'ab:cd' }), 'tls_fingerprint'],
+    ['a fingerprint without https', remote({ https: false, tls_fingerprint: 'a'.repeat(64) }), 'tls_fingerprint'],
+    ['an access key alone', remote({ secret_key: undefined }), 'secret_key'],
+    ['a secret key alone', remote({ access_key: undefined }), 'access_key'],
     ['port 0', s3Body({ endpoint: undefined, host: 'h', port: 0 }), 'port'],
     ['port 65536', s3Body({ endpoint: undefined, host: 'h', port: 65_536 }), 'port'],
     ['a negative port', { type: 'remote', name: 'r', host: 'h', port: -1 }, 'port'],

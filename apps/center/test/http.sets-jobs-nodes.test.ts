@@ -106,7 +106,7 @@ describe('http: sets, jobs and nodes', () => {
     expect((await center.send('POST', 'nodes/n1?action=drain')).body.node).to.deep.include({ id: 'n1', state: 'draining' });
     await problem('POST', `blocks/${block}?action=verify`, undefined, 409, 'node_draining');
     await problem('PUT', 'pools', { type: 'local', name: 'x', node_id: 'n1', path: '/x' }, 409, 'node_draining');
-    await problem('PUT', 'pools', { type: 'remote', name: 'x', host: 'h' }, 422, 'pool_type_not_supported');
+    await problem('PUT', 'pools', { type: 'dedup', name: 'x', node_id: 'n1', path: '/x' }, 409, 'node_draining');
     expect((await center.send('POST', 'nodes/n1?action=activate')).body.node.state).to.equal('online');
     expect((await center.send('POST', `blocks/${block}?action=verify`)).status).to.equal(202);
     const operator = { Authorization: `Bearer ${await center.tokenFor('operator')}` };

@@ -39,7 +39,7 @@ export interface Input<Query, Body> {
   caller: Caller;
 }
 
-const problemSchema = z
+export const problemSchema = z
   .object({
     type: z.string(),
     title: z.string(),

@@ -3,6 +3,7 @@ import { isId, MAX_BLOCK_SIZE, newId } from '@openservice/domain';
 import type { CenterRequest } from '@openservice/runtime';
 import type { BlockState, EntityManager, Replica } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
+import { leaveSet } from '../services/set-membership.ts';
 
 type Found = CenterRequest<'found'>['blocks'][number];
 
@@ -22,7 +23,7 @@ interface Known {
   size: number;
   chunk_size: number;
   root_digest: string | null;
-  error_code: string | null;
+  set_id: string | null;
 }
 
 /** `added` where a row was made, `known` where all were there, else one sentence: why the block was left alone. */
@@ -39,7 +40,7 @@ export async function addFound(manager: EntityManager, poolId: string, found: Fo
     const conflict = contradiction(found, block, replica?.state ?? null);
     if (conflict !== null) return conflict;
     if (replica !== undefined) return 'known';
-    if (block.state === 'error') await healBlock(manager, found);
+    if (block.state === 'error') await healBlock(manager, found, block);
   }
   await manager.query(`INSERT INTO replicas (block_id, pool_id, state, stored_bytes, created_at) VALUES (?, ?, ?, ?, ${NOW})`, [
     found.id,
@@ -64,7 +65,7 @@ function oddity(found: Found): string | null {
 
 async function lockKnown(manager: EntityManager, id: string): Promise<Known | null> {
   const [row] = await manager.query<(Known & { size: string | number })[]>(
-    'SELECT state, size, chunk_size, root_digest, error_code FROM blocks WHERE id = ? FOR UPDATE',
+    'SELECT state, size, chunk_size, root_digest, set_id FROM blocks WHERE id = ? FOR UPDATE',
     [id],
   );
   return row === undefined ? null : { ...row, size: Number(row.size) };
@@ -90,16 +91,17 @@ function contradiction(found: Found, block: Known, replica: Replica['state'] | n
 }
 
 /** Its last replica had gone, or its import had failed when the pool had it already: here it is. */
-async function healBlock(manager: EntityManager, found: Found): Promise<void> {
+async function healBlock(manager: EntityManager, found: Found, block: Known): Promise<void> {
   await manager.query(
     `UPDATE blocks SET state = ?, root_digest = ?, error_code = NULL, error_message = NULL, purge_at = ${purgeAt(found)} WHERE id = ?`,
     [found.trashed ? 'trashed' : 'available', found.root_digest, found.id],
   );
+  if (found.trashed) await leaveSet(manager, block.set_id);
 }
 
 async function insertBlock(manager: EntityManager, found: Found): Promise<void> {
   const { meta } = found;
-  const setId = meta === null ? null : await setOf(manager, meta);
+  const setId = meta === null ? null : await setOf(manager, meta, !found.trashed);
   const made = new Date(meta?.created_at ?? Number.NaN);
   await manager.query(
     `INSERT INTO blocks (id, name, set_id, size, chunk_size, state, root_digest, parent_block_id, purge_at, created_at)
@@ -118,16 +120,16 @@ async function insertBlock(manager: EntityManager, found: Found): Promise<void> 
   );
 }
 
-/** The set by its id, made where it lacks; one whose id is not known by its name. Counts the block in it. */
-async function setOf(manager: EntityManager, meta: NonNullable<Found['meta']>): Promise<string | null> {
+/** The set by its id, made where it lacks; one whose id is not known by its name. `counts`: a block in the trash is not one of its set's. */
+async function setOf(manager: EntityManager, meta: NonNullable<Found['meta']>, counts: boolean): Promise<string | null> {
   const name = (meta.set_name ?? meta.set_id)?.slice(0, 255);
   if (name === undefined) return null;
   const given = meta.set_id !== null && isId('set', meta.set_id) ? meta.set_id : null;
   const id = given ?? (await setNamed(manager, name)) ?? newId('set');
   await manager.query(
-    `INSERT INTO sets (id, name, description, labels, block_count, created_at) VALUES (?, ?, '', '{}', 1, ${NOW})
-     ON DUPLICATE KEY UPDATE block_count = block_count + 1`,
-    [id, name],
+    `INSERT INTO sets (id, name, description, labels, block_count, created_at) VALUES (?, ?, '', '{}', ?, ${NOW})
+     ON DUPLICATE KEY UPDATE block_count = block_count + VALUES(block_count)`,
+    [id, name, counts ? 1 : 0],
   );
   return id;
 }

@@ -66,18 +66,18 @@ async function refuseBusy(manager: EntityManager, poolId: string): Promise<void>
   });
 }
 
-/** How many blocks have no replica left. */
+/** How many blocks have no replica left. One that was in the trash alone there is gone: nobody wanted it. */
 async function markLost(manager: EntityManager, blockIds: readonly string[], poolId: string): Promise<number> {
   let lost = 0;
   for (const id of blockIds) {
     if (await manager.existsBy(ReplicaSchema, { block_id: id })) continue;
+    if ((await manager.delete(BlockSchema, { id, state: 'trashed' })).affected === 1) continue;
     lost++;
     await manager.update(
       BlockSchema,
       { id },
       {
         state: 'error',
-        purge_at: null,
         error_code: 'replica_lost',
         error_message: `Its last replica went with pool ${poolId}, which was deleted by force.`,
       },
