@@ -85,11 +85,14 @@ async function readAll(context: JobContext<JobParams['pool_verify']>, pool: Pool
   return meter.read(whole);
 }
 
+/** One message a block, so that as many blocks as can be are named. */
 function note(state: State, blockId: string, damage: readonly string[]): void {
   state.blocks += 1;
-  if (damage.length === 0) return;
+  const [first] = damage;
+  if (first === undefined) return;
   state.damaged_blocks += 1;
-  for (const message of damage) if (state.damage.length < MAX_DAMAGE) state.damage.push({ block_id: blockId, message });
+  const more = damage.length === 1 ? '' : ` So are ${damage.length - 1} other places; verify the block to see them.`;
+  if (state.damage.length < MAX_DAMAGE) state.damage.push({ block_id: blockId, message: first + more });
 }
 
 /** False only where the pool is sure that it does not hold the block; one that is damaged beyond that is there. */
