@@ -1,6 +1,6 @@
 /** Small binary objects end with the CRC32C of all that stands before it (u32 LE). */
 import { crc32c } from '@node-rs/crc32';
-import { PermanentError } from '@openservice/domain';
+import { OpenServiceError, PermanentError } from '@openservice/domain';
 
 export function withCrc(bytes: Buffer): Buffer {
   const tail = Buffer.alloc(4);
@@ -19,4 +19,9 @@ export function checked(bytes: Buffer, magic: Buffer, code: string, what: string
     throw new PermanentError(code, `The ${what} is damaged: its magic or CRC32C is wrong.`);
   }
   return body;
+}
+
+/** True for an object whose bytes are not what they were: `damaged_…`, whatever it is. */
+export function isDamaged(error: unknown): boolean {
+  return error instanceof OpenServiceError && error.code.startsWith('damaged_');
 }

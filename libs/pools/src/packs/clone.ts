@@ -1,14 +1,15 @@
 /** A block that is a copy of another in the same pool: a manifest of its own over the same segments. No data moves. */
 import { TransientError } from '@openservice/domain';
 import type { Ledger } from '../ledger.ts';
-import { isHole } from '../manifest.ts';
+import { HOLE_DIGEST, isHole } from '../manifest.ts';
 import type { BlockWriter, Prepared, WriteSession } from '../pool.ts';
 import { CollectionView } from './gc/collection-view.ts';
 import { fenceOf, manifestKey, sessionKey, sessionPrefix, sharedKey } from './keys.ts';
 import { commitSession, type PoolParts, register } from './open-writing.ts';
-import { encodePackedManifest, type PackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';
-import { HASH_BYTES, hashOf, Locations, openSegment } from './segment.ts';
+import { encodePackedManifest, type PackedManifest, SEGMENT_ENTRY_BYTES, segmentOffsets } from './packed-manifest.ts';
+import { HASH_BYTES, Locations, openSegment } from './segment.ts';
 import { encodeSessionRecord, type SessionSegment } from './session-record.ts';
+import { sideBySide } from './side-by-side.ts';
 import { sweepBlock } from './sweep.ts';
 
 /** `source`: the manifest of a committed block whose segments are shared. */
@@ -21,7 +22,7 @@ export async function openCloning(
   const registered = await register(pool, session, signal);
   if (registered.writer !== null) return registered.writer;
   const { backend } = pool;
-  const view = await CollectionView.open(backend, signal);
+  const view = await CollectionView.open(backend, signal, pool.blind);
   await view.ack(session.blockId, session.fence, signal);
   // Read after the view: what a later round condemns, it condemns with this session in sight.
   const manifest = await source();
@@ -32,7 +33,7 @@ export async function openCloning(
   }
   const record = encodeSessionRecord({ packs: [], entries: [], holes: [], segments });
   await backend.put(sessionKey(session.blockId, session.fence, sequence), record, signal);
-  return new CloneWriter(pool, session, manifest, registered.ledger);
+  return new CloneWriter(pool, session, manifest, registered.ledger, view);
 }
 
 /** PermanentError or TransientError where the block cannot be relied on now. */
@@ -47,17 +48,22 @@ async function segmentsOf(
       'collection_under_way',
       'The pool is being collected and may free what this copy would share; it is tried again.',
     );
-  const segments: SessionSegment[] = [];
-  for (let at = 0; at < manifest.segments.length; at += SEGMENT_ENTRY_BYTES) {
+  const prove = async (at: number): Promise<SessionSegment | null> => {
     const digests = manifest.segments.subarray(at, at + HASH_BYTES);
     const locations = manifest.segments.subarray(at + HASH_BYTES, at + SEGMENT_ENTRY_BYTES);
-    if (isHole(digests)) continue;
+    if (isHole(digests)) return null;
     if (view.isVoid(digests) || view.isVoid(locations)) throw underWay();
     const key = sharedKey(locations);
-    const { packs } = new Locations(await openSegment('locations', await backend.get(key, null, signal), locations, key));
+    const { packs } = new Locations(openSegment('locations', await backend.get(key, null, signal), locations, key));
     if (packs.some((pack) => view.isVoid(Buffer.from(pack, 'hex')))) throw underWay();
-    segments.push({ own: false, content: hashOf(digests), digests, locations });
-  }
+    // Of no use to anybody: only own segments are indexed by their content.
+    return { own: false, content: HOLE_DIGEST, digests, locations };
+  };
+  const segments: SessionSegment[] = [];
+  await sideBySide(segmentOffsets(manifest), async (at) => {
+    const segment = await prove(at);
+    if (segment !== null) segments.push(segment);
+  });
   return segments;
 }
 
@@ -67,12 +73,14 @@ class CloneWriter implements BlockWriter {
   readonly #session: WriteSession;
   readonly #manifest: PackedManifest;
   readonly #ledger: Ledger;
+  readonly #view: CollectionView;
 
-  constructor(pool: PoolParts, session: WriteSession, manifest: PackedManifest, ledger: Ledger) {
+  constructor(pool: PoolParts, session: WriteSession, manifest: PackedManifest, ledger: Ledger, view: CollectionView) {
     this.#pool = pool;
     this.#session = session;
     this.#manifest = manifest;
     this.#ledger = ledger;
+    this.#view = view;
   }
 
   has(): boolean {
@@ -87,8 +95,12 @@ class CloneWriter implements BlockWriter {
 
   hole(): void {}
 
+  /** All that it relies on was recorded when it was opened, so that no collection need wait for it. */
   async checkpoint(signal: AbortSignal): Promise<void> {
-    await this.#ledger.advance(this.#session.fence, () => null, signal);
+    const { blockId, fence } = this.#session;
+    await this.#ledger.advance(fence, () => null, signal);
+    await this.#view.refresh(signal);
+    await this.#view.ack(blockId, fence, signal);
   }
 
   /** The copy adds nothing to the pool but its manifest. */

@@ -34,6 +34,12 @@ export function manifestKey(blockId: string, fence: number): string {
   return `${attemptPrefix(blockId, fence)}manifest`;
 }
 
+/** Where the manifest of a committed or trashed block lies: the trash and back change the entry's fence, not the manifest. */
+export function manifestOf(blockId: string, entry: { fence: number; detail: Record<string, unknown> }): string {
+  const { manifest } = entry.detail;
+  return typeof manifest === 'string' ? manifest : manifestKey(blockId, entry.fence);
+}
+
 /** A segment object that all blocks share. */
 export function sharedKey(name: Buffer): string {
   const hex = name.toString('hex');

@@ -14,7 +14,7 @@ import type { PoolKeys } from '../sealed/keys.ts';
 import { CommittedWriter } from './committed-writer.ts';
 import { CollectionView } from './gc/collection-view.ts';
 import type { IndexCache } from './index-cache.ts';
-import { fenceOf, ledgerPrefix, manifestKey, packKey, sessionPrefix } from './keys.ts';
+import { fenceOf, ledgerPrefix, manifestKey, manifestOf, packKey, sessionPrefix } from './keys.ts';
 import { SALT_BYTES } from './pack.ts';
 import { decodePackedManifest } from './packed-manifest.ts';
 import { PoolChunks } from './pool-chunks.ts';
@@ -37,6 +37,8 @@ export interface PoolParts {
   digestKey: Buffer;
   poolId: string;
   cache: IndexCache;
+  /** For tests of collection: sessions do not avoid what is condemned. */
+  blind?: boolean;
 }
 
 export async function openWriting(pool: PoolParts, session: WriteSession, signal: AbortSignal): Promise<BlockWriter> {
@@ -46,7 +48,7 @@ export async function openWriting(pool: PoolParts, session: WriteSession, signal
   if (registered.writer !== null) return registered.writer;
   const { since, ledger } = registered;
   // From here on every collection sees this session; what was condemned before, the view tells.
-  const view = await CollectionView.open(backend, signal);
+  const view = await CollectionView.open(backend, signal, pool.blind);
   const state = new WriterState(session.size, session.chunkSize);
   const past = await replay(pool, session, since, state, view, signal);
   await view.ack(blockId, fence, signal);
@@ -79,7 +81,7 @@ export async function register(pool: PoolParts, session: WriteSession, signal: A
   const ledger = new Ledger(backend, ledgerPrefix(blockId));
   const { after } = await ledger.advance(fence, (head) => opened(head, session, pool.poolId), signal);
   const entry = after.entry!;
-  if (entry.state === 'committed') return { writer: await committedWriter(pool, session, entry.fence, signal) };
+  if (entry.state === 'committed') return { writer: await committedWriter(pool, session.blockId, entry, signal) };
   const since = Number(entry.detail.since ?? fence);
   if (since > 0) await sweepBlock(backend, blockId, since - 1, signal);
   return { writer: null, since, ledger };
@@ -122,10 +124,11 @@ function whileOpen(head: LedgerHead, session: WriteSession, next: LedgerEntry): 
   );
 }
 
-async function committedWriter(pool: PoolParts, session: WriteSession, fence: number, signal: AbortSignal): Promise<BlockWriter> {
-  const key = manifestKey(session.blockId, fence);
+async function committedWriter(pool: PoolParts, blockId: string, entry: LedgerEntry, signal: AbortSignal): Promise<BlockWriter> {
+  const key = manifestOf(blockId, entry);
+  const fence = fenceOf(key) ?? entry.fence;
   const { rootDigest, storedBytes } = decodePackedManifest(await pool.backend.get(key, null, signal), key);
-  return new CommittedWriter({ rootDigest, storedBytes }, (stopped) => afterCommit(pool, session.blockId, fence, stopped));
+  return new CommittedWriter({ rootDigest, storedBytes }, (stopped) => afterCommit(pool, blockId, fence, stopped));
 }
 
 /** The records have served once the index has what they say; earlier attempts' objects are nobody's. */

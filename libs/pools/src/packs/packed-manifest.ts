@@ -51,3 +51,8 @@ export function decodePackedManifest(bytes: Buffer, key: string): PackedManifest
     shared: flags === SHARED,
   };
 }
+
+/** Where each segment's entry begins in `segments`. */
+export function* segmentOffsets({ segments }: PackedManifest): Generator<number> {
+  for (let at = 0; at < segments.length; at += SEGMENT_ENTRY_BYTES) yield at;
+}

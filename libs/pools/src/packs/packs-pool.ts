@@ -23,7 +23,7 @@ import { openCloning } from './clone.ts';
 import { counted } from './counted.ts';
 import { type CollectParts, collectPacks } from './gc/collect.ts';
 import { IndexCache } from './index-cache.ts';
-import { BLOCKS_PREFIX, fenceOf, ledgerPrefix, manifestKey, POOL_MARK_KEY, PROBE_PREFIX } from './keys.ts';
+import { BLOCKS_PREFIX, fenceOf, ledgerPrefix, manifestOf, POOL_MARK_KEY, PROBE_PREFIX } from './keys.ts';
 import { openWriting, type PoolParts } from './open-writing.ts';
 import { decodePackedManifest, type PackedManifest } from './packed-manifest.ts';
 import { newPoolMark, type PoolMark, parsePoolMark } from './pool-mark.ts';
@@ -44,7 +44,7 @@ export interface PacksPoolOptions {
   /** Where the index cache is kept; left out: in memory. */
   cacheDir?: string | undefined;
   /** For tests of collection. */
-  collect?: Pick<CollectParts, 'wait' | 'withoutSecondMark'>;
+  collect?: Pick<CollectParts, 'wait' | 'mostNames' | 'withoutSecondMark' | 'withoutWaiting'> & { withoutAvoiding?: boolean };
   /** Objects that an empty place may hold. */
   ignored?: (key: string) => boolean;
 }
@@ -200,6 +200,7 @@ class PacksPool implements Pool {
       digestKey,
       poolId: this.id,
       cache: this.#cache,
+      blind: this.#options.collect?.withoutAvoiding === true,
     };
   }
 
@@ -285,12 +286,6 @@ class PacksPool implements Pool {
       await this.#backend.remove(key, signal);
     }
   }
-}
-
-/** Where the manifest lies: the trash and back change the entry's fence, not the manifest. */
-function manifestOf(blockId: string, entry: LedgerEntry): string {
-  const { manifest } = entry.detail;
-  return typeof manifest === 'string' ? manifest : manifestKey(blockId, entry.fence);
 }
 
 function statOf(blockId: string, { manifest, entry }: Committed): BlockStat {

@@ -4,6 +4,7 @@
  */
 import type { Backend } from '../backend.ts';
 import { ObjectNotFoundError } from '../backend.ts';
+import { isDamaged } from './checked.ts';
 import { Gate } from './gate.ts';
 import type { CollectionView } from './gc/collection-view.ts';
 import type { IndexCache, IndexedPack } from './index-cache.ts';
@@ -71,10 +72,11 @@ export class PoolChunks {
     const key = sharedKey(found.locations);
     let packs: readonly string[];
     try {
-      packs = new Locations(await openSegment('locations', await this.#backend.get(key, null, this.#stop), found.locations, key))
-        .packs;
+      const stored = await this.#backend.get(key, null, this.#stop);
+      packs = new Locations(openSegment('locations', stored, found.locations, key)).packs;
     } catch (error) {
-      if (error instanceof ObjectNotFoundError) return null;
+      // Gone, or damaged: a block that needs it is found by verify; a new one makes its own.
+      if (error instanceof ObjectNotFoundError || isDamaged(error)) return null;
       throw error;
     }
     const proved = await Promise.all(packs.map((pack) => this.#proveNamed(pack)));

@@ -60,8 +60,8 @@ export class SegmentCache {
     const [digests, locations] = await Promise.all(keys.map((key) => this.#get(key)));
     const open = shared ? openSegment : openPrivateSegment;
     return {
-      digests: await open('digests', digests!, digestsHash, keys[0]!),
-      locations: new Locations(await open('locations', locations!, locationsHash, keys[1]!)),
+      digests: open('digests', digests!, digestsHash, keys[0]!),
+      locations: new Locations(open('locations', locations!, locationsHash, keys[1]!)),
     };
   }
 

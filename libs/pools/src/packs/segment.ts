@@ -4,8 +4,7 @@
  * neither (docs/format.md, Segments).
  */
 import { randomBytes } from 'node:crypto';
-import { promisify } from 'node:util';
-import { zstdCompress, zstdDecompress } from 'node:zlib';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { blake3 } from '@napi-rs/blake-hash';
 import { PermanentError } from '@openservice/domain';
 import { DIGEST_BYTES } from '../manifest.ts';
@@ -24,9 +23,6 @@ const NO_PACK = 0xffffffff;
 const MAX_PLAIN_BYTES = FRONT_BYTES + COUNTS_BYTES + SEGMENT_CHUNKS * (HASH_BYTES + ENTRY_BYTES);
 
 export type SegmentKind = 'digests' | 'locations';
-
-const compress = promisify(zstdCompress);
-const decompress = promisify(zstdDecompress);
 
 export interface Place {
   /** Hex name of the pack. */
@@ -134,33 +130,33 @@ export function hashOf(plain: Buffer): Buffer {
   return blake3(plain);
 }
 
-/** A new object for the pool: its name, and the bytes to store. */
-export async function makeSegment(kind: SegmentKind, body: Buffer): Promise<{ name: Buffer; stored: Buffer }> {
+/** A new object for the pool: its name, and the bytes to store. Takes less than 1 ms, so it stays on this thread. */
+export function makeSegment(kind: SegmentKind, body: Buffer): { name: Buffer; stored: Buffer } {
   const plain = Buffer.concat([MAGIC[kind], randomBytes(SALT_BYTES), body]);
-  return { name: hashOf(plain), stored: await compress(plain) };
+  return { name: hashOf(plain), stored: zstdCompressSync(plain) };
 }
 
 /** The body. PermanentError `damaged_manifest` where the bytes are not those that `name` names. */
-export async function openSegment(kind: SegmentKind, stored: Buffer, name: Buffer, key: string): Promise<Buffer> {
-  const plain = await unpack(stored, name, key);
+export function openSegment(kind: SegmentKind, stored: Buffer, name: Buffer, key: string): Buffer {
+  const plain = unpack(stored, name, key);
   if (plain.length < FRONT_BYTES || !plain.subarray(0, 8).equals(MAGIC[kind]))
     throw new PermanentError('damaged_manifest', `Segment ${key} of the manifest holds no ${kind}.`);
   return plain.subarray(FRONT_BYTES);
 }
 
 /** As `openSegment`, of pools from before segments were shared. */
-export async function openPrivateSegment(kind: SegmentKind, stored: Buffer, name: Buffer, key: string): Promise<Buffer> {
-  const plain = await unpack(stored, name, key);
+export function openPrivateSegment(kind: SegmentKind, stored: Buffer, name: Buffer, key: string): Buffer {
+  const plain = unpack(stored, name, key);
   if (kind === 'digests') return plain;
   if (!plain.subarray(0, 8).equals(PRIVATE_MAGIC))
     throw new PermanentError('damaged_manifest', `Segment ${key} of the manifest holds no locations.`);
   return plain.subarray(8);
 }
 
-async function unpack(stored: Buffer, name: Buffer, key: string): Promise<Buffer> {
+function unpack(stored: Buffer, name: Buffer, key: string): Buffer {
   let plain: Buffer;
   try {
-    plain = await decompress(stored, { maxOutputLength: MAX_PLAIN_BYTES });
+    plain = zstdDecompressSync(stored, { maxOutputLength: MAX_PLAIN_BYTES });
   } catch (cause) {
     throw new PermanentError('damaged_manifest', `Segment ${key} of the manifest cannot be decompressed; it is damaged.`, {
       cause,

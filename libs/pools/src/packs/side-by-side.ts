@@ -2,10 +2,14 @@
 const AT_ONCE = 16;
 
 /**
- * Calls `work` for each item, at most 16 at a time. Rejects with the first error, once the calls under way have ended; takes no further item
- * then. Memory: that of 16 items.
+ * Calls `work` for each item, at most `atOnce` (16) at a time. Rejects with the first error, once the calls under way have ended; takes no
+ * further item then. Memory: that of so many items.
  */
-export async function sideBySide<T>(items: AsyncIterable<T> | Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
+export async function sideBySide<T>(
+  items: AsyncIterable<T> | Iterable<T>,
+  work: (item: T) => Promise<void>,
+  atOnce = AT_ONCE,
+): Promise<void> {
   const running = new Set<Promise<void>>();
   let failure: { error: unknown } | null = null;
   try {
@@ -16,7 +20,7 @@ export async function sideBySide<T>(items: AsyncIterable<T> | Iterable<T>, work:
         })
         .finally(() => running.delete(call));
       running.add(call);
-      if (running.size >= AT_ONCE) await Promise.race(running);
+      if (running.size >= atOnce) await Promise.race(running);
       if (failure !== null) break;
     }
   } finally {

@@ -7,7 +7,7 @@ import { MIB } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { Gate } from './gate.ts';
 import { packKey, sessionKey } from './keys.ts';
-import { PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackBuilder } from './pack.ts';
+import { PACK_ENTRY_BYTES, PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackBuilder } from './pack.ts';
 import { encodeSessionRecord, type SessionSegment } from './session-record.ts';
 import type { WriterState } from './writer-state.ts';
 
@@ -81,7 +81,10 @@ export class Uploads {
   /** A new pack with room for at least a record of `recordBytes`. */
   newPack(recordBytes: number): OpenPack {
     const target = Math.min(MAX_PACK_BYTES, Math.max(MIN_PACK_BYTES, Math.floor(this.#stored / 100)));
-    const bytes = Math.max(target, PACK_HEADER_BYTES + PACK_TRAILER_BYTES + recordBytes + 64);
+    const around = PACK_HEADER_BYTES + PACK_TRAILER_BYTES;
+    // Never more than the whole block can fill.
+    const most = around + this.#state.chunks * (recordBytes + PACK_ENTRY_BYTES);
+    const bytes = Math.max(Math.min(target, most), around + recordBytes + PACK_ENTRY_BYTES);
     let buffer = this.#spare.pop();
     if (buffer === undefined || buffer.length < bytes) buffer = Buffer.allocUnsafeSlow(bytes);
     const pack = { builder: new PackBuilder(this.#state.packs.reserve(), buffer, this.#salt), indexes: [] };

@@ -18,7 +18,7 @@ export class WriterState {
   /** Chunks that a durable session record names. */
   readonly durable: Bitmap;
   readonly packs = new PackTable();
-  readonly recent = new RecentChunks();
+  readonly recent: RecentChunks;
   /** The manifest's segment hashes, as far as segments are finished. */
   readonly hashes: Buffer;
   readonly #live = new Map<number, LiveSegment>();
@@ -27,6 +27,7 @@ export class WriterState {
   constructor(size: number, chunkSize: number) {
     this.chunks = chunkCount(size, chunkSize);
     this.segmentCount = Math.ceil(this.chunks / SEGMENT_CHUNKS);
+    this.recent = new RecentChunks(this.chunks);
     this.accounted = new Bitmap(this.chunks);
     this.durable = new Bitmap(this.chunks);
     this.hashes = Buffer.alloc(this.segmentCount * SEGMENT_ENTRY_BYTES);

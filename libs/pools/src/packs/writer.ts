@@ -191,12 +191,8 @@ export class PacksWriter implements BlockWriter {
     if (isHole(digest)) return this.hole(index, 1);
     const id = this.#id(digest);
     if (await this.#placed(index, digest, id, signal)) return;
-    if (bytes.length === 0) {
-      // It may merely have left the table of recent chunks.
-      await this.#find(id);
-      if (this.#place(index, digest, this.#known(id))) return;
+    if (bytes.length === 0)
       throw new PermanentError('chunk_bytes_needed', `Chunk ${index} is not in the pool; its bytes are needed.`);
-    }
     await this.#inTurn(signal, async (out) => {
       const { nonce, seal } = newSeal(this.#parts.keys, id);
       const chunk = await this.#parts.workers.encode(bytes, out, { frameSize: FRAME_BYTES, level: LEVEL, ...seal });
@@ -225,7 +221,7 @@ export class PacksWriter implements BlockWriter {
       await orAborted(this.#uploads.progress(), signal);
       this.#uploads.throwFailure();
     }
-    return this.#place(index, digest, this.#known(id));
+    return this.#place(index, digest, this.#known(id) ?? (await this.#find(id)));
   }
 
   /** True: the chunk lies in the pool already, and the block has it now. */
@@ -310,7 +306,7 @@ export class PacksWriter implements BlockWriter {
 
   async #makeSegments(live: LiveSegment): Promise<{ digests: Buffer; locations: Buffer }> {
     const locations = live.encodeLocations((pack) => this.#state.packs.name(pack));
-    const made = await Promise.all([makeSegment('digests', live.digests), makeSegment('locations', locations)]);
+    const made = [makeSegment('digests', live.digests), makeSegment('locations', locations)] as const;
     await Promise.all(made.map(({ name, stored }) => this.#uploads.putObject(sharedKey(name), stored)));
     this.#metaBytes += made[0].stored.length + made[1].stored.length;
     return { digests: made[0].name, locations: made[1].name };
@@ -340,7 +336,7 @@ export class PacksWriter implements BlockWriter {
       const at = this.#nextRoot * SEGMENT_ENTRY_BYTES;
       const hash = this.#state.hashes.subarray(at, at + HASH_BYTES);
       const key = sharedKey(hash);
-      this.#hashSegment(await openSegment('digests', await this.#parts.backend.get(key, null, signal), hash, key));
+      this.#hashSegment(openSegment('digests', await this.#parts.backend.get(key, null, signal), hash, key));
     }
     const rootDigest = this.#root.digest();
     const storedBytes = this.#state.packs.ownBytes() + this.#metaBytes;

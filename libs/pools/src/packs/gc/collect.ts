@@ -9,6 +9,7 @@ import { TransientError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../../backend.ts';
 import { throwIfCancelled } from '../../cancel.ts';
 import type { CollectOptions, CollectReport } from '../../pool.ts';
+import { isDamaged } from '../checked.ts';
 import { packKey, sharedKey } from '../keys.ts';
 import { sideBySide } from '../side-by-side.ts';
 import { type GcHead, gcHead, gcStep } from './chain.ts';
@@ -20,15 +21,19 @@ import { awaitSessions, type Wait } from './sessions.ts';
 import { Snapshot } from './snapshot.ts';
 
 const WAIT_LIMIT_MS = 60_000;
-/** Condemned lists stay void for this many rounds: who slept through one cannot come back to what it deleted. */
+/** What was deleted stays void for this many rounds: an object that a late write brought back may still be deleted by a collector that slept. */
 const ROUNDS_KEPT = 16;
+/** Names that one round condemns at most: every session keeps them in memory, 8 bytes each. What is more takes further rounds. */
+const MOST_NAMES = 262_144;
 
 export interface CollectParts {
   backend: Backend;
   cacheDir?: string | undefined;
   /** For tests: how to wait, and what to leave out to see that it is missed. */
   wait?: Wait;
+  mostNames?: number;
   withoutSecondMark?: boolean;
+  withoutWaiting?: boolean;
 }
 
 export async function collectPacks(parts: CollectParts, options: CollectOptions, signal: AbortSignal): Promise<CollectReport> {
@@ -70,38 +75,48 @@ class Collection {
 
   async run(head: GcHead): Promise<CollectReport> {
     if (!(await this.#mark(1))) return this.#ended();
-    const condemned = this.#snapshot.condemn();
-    if (condemned.count > 0) await this.#round(head, condemned);
+    let at: GcHead | null = head;
+    for (let pass = 2; at !== null; pass++) {
+      const condemned = this.#snapshot.condemn(this.#parts.mostNames ?? MOST_NAMES);
+      if (condemned.count === 0) break;
+      at = await this.#round(at, condemned, pass);
+    }
+    // The round of a collector that died, with nothing left to condemn: what it condemned is free to be used again.
+    if (at === head && head.state === 'condemned') await endRound(this.#backend, head, this.#options.jobId, this.#signal);
+    this.#report.keptObjects = this.#snapshot.kept();
     // A block that cannot be marked from keeps everything as it is.
     if (this.#report.damaged.length > 0) return this.#ended();
+    // Records first: packs that only they name are then indexed from their own footers.
+    await sweepLeftovers(this.#backend, this.#snapshot, this.#signal);
     this.#report.removedObjects += await sweepIndex(this.#backend, this.#snapshot, this.#signal);
     this.#report.removedObjects += await sweepRepairs(this.#backend, this.#snapshot, this.#signal);
-    await sweepLeftovers(this.#backend, this.#signal);
     await indexAnew(this.#backend, this.#snapshot, this.#collector, this.#signal);
+    await sweepRounds(this.#backend, this.#signal);
     return this.#ended();
   }
 
-  async #round(before: GcHead, condemned: NameList): Promise<void> {
+  /** Answers the chain's head; null where what was condemned had to be kept. */
+  async #round(before: GcHead, condemned: NameList, pass: number): Promise<GcHead | null> {
     const { jobId } = this.#options;
     const round = before.round + 1;
     const list = condemnedKey(round, this.#collector);
     await this.#backend.put(list, condemned.encode(), this.#signal);
     const published = await this.#step(before, { round, state: 'condemned', jobId, list });
     const limit = this.#options.waitLimit ?? WAIT_LIMIT_MS;
-    this.#report.waitingFor = await awaitSessions(this.#backend, round, limit, this.#parts.wait ?? pause, this.#signal);
-    if (this.#report.waitingFor.length > 0 || !(await this.#markAgain())) {
-      this.#report.keptObjects = condemned.count;
+    const { wait = pause, withoutWaiting = false } = this.#parts;
+    if (!withoutWaiting) this.#report.waitingFor = await awaitSessions(this.#backend, round, limit, wait, this.#signal);
+    if (this.#report.waitingFor.length > 0 || !(await this.#markAgain(pass))) {
       await this.#step(published, { round, state: 'idle', jobId, list: '' });
-      return;
+      return null;
     }
-    const { names, bytes } = this.#snapshot.sentence(2);
+    const { names, bytes } = this.#snapshot.sentence(pass);
     const doomed = deletingKey(round, this.#collector);
     await this.#backend.put(doomed, names.encode(), this.#signal);
     const deleting = await this.#step(published, { round, state: 'deleting', jobId, list: doomed });
     await deleteAll(this.#backend, names, this.#signal);
     this.#report.removedObjects += names.count;
     this.#report.freedBytes += bytes;
-    await endRound(this.#backend, deleting, jobId, this.#signal);
+    return endRound(this.#backend, deleting, jobId, this.#signal);
   }
 
   /** False where a block could not be marked from. */
@@ -113,8 +128,8 @@ class Collection {
     return unreadable.length === 0;
   }
 
-  async #markAgain(): Promise<boolean> {
-    return this.#parts.withoutSecondMark === true || (await this.#mark(2));
+  async #markAgain(pass: number): Promise<boolean> {
+    return this.#parts.withoutSecondMark === true || (await this.#mark(pass));
   }
 
   async #step(from: GcHead, next: Omit<GcHead, 'number'>): Promise<GcHead> {
@@ -134,8 +149,8 @@ async function finishDeleting(backend: Backend, head: GcHead, jobId: string, sig
   try {
     await deleteAll(backend, NameList.decode(await backend.get(head.list, null, signal), head.list), signal);
   } catch (error) {
-    // The list goes after the round was ended: somebody else ended it.
-    if (!(error instanceof ObjectNotFoundError)) throw error;
+    // Without its list the round ends as it is: what it did not delete is garbage that this collection finds again.
+    if (!(error instanceof ObjectNotFoundError) && !isDamaged(error)) throw error;
   }
   return endRound(backend, head, jobId, signal);
 }
@@ -151,18 +166,24 @@ async function deleteAll(backend: Backend, names: NameList, signal: AbortSignal)
   });
 }
 
-/** Back to idle; then what was about this round and older ones goes. */
+/** Back to idle. */
 async function endRound(backend: Backend, head: GcHead, jobId: string, signal: AbortSignal): Promise<GcHead> {
   const idle = await gcStep(backend, head, { round: head.round, state: 'idle', jobId, list: '' }, signal);
   if (idle === null) throw underWay();
+  return idle;
+}
+
+/** What was about rounds that are over. */
+async function sweepRounds(backend: Backend, signal: AbortSignal): Promise<void> {
+  const head = await gcHead(backend, signal);
+  const over = head.state === 'idle' ? head.round : head.round - 1;
   const sweep = (prefix: string, upTo: number): Promise<void> =>
     sideBySide(backend.list(prefix, signal), async ({ key }) => {
       if (roundOf(key) <= upTo) await backend.remove(key, signal);
     });
-  await sweep(ACKS_PREFIX, head.round);
-  await sweep(DELETING_PREFIX, head.round);
-  await sweep(CONDEMNED_PREFIX, head.round - ROUNDS_KEPT);
-  return idle;
+  await sweep(ACKS_PREFIX, over);
+  await sweep(CONDEMNED_PREFIX, over);
+  await sweep(DELETING_PREFIX, over - ROUNDS_KEPT);
 }
 
 function underWay(): TransientError {

@@ -3,44 +3,53 @@
  * ledger, and looked at again at each checkpoint; once the session knows a round, and all that it relied on before is durable in its
  * records, it says so with an ack, for which the collector waits (docs/format.md, Collection).
  */
+import { PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../../backend.ts';
-import { gcHead } from './chain.ts';
-import { ackKey, CONDEMNED_PREFIX } from './keys.ts';
+import { isDamaged } from '../checked.ts';
+import { type GcHead, gcHead } from './chain.ts';
+import { ackKey, DELETING_PREFIX } from './keys.ts';
 import { NameList } from './name-list.ts';
+import { NameSet } from './name-set.ts';
+
+/** A round that ends each time its list is asked for is looked at this often. */
+const MOST_LOOKS = 100;
 
 export class CollectionView {
   readonly #backend: Backend;
-  readonly #lists = new Map<string, NameList>();
+  readonly #blind: boolean;
+  /** What was deleted lately, or is being deleted. */
+  readonly #deleted = new NameSet();
+  readonly #deletedLists = new Set<string>();
+  /** What a round that is under way may delete; null: its list is damaged, so it may be anything. */
+  #condemned: NameSet | null = new NameSet();
   #number = -1;
-  #round = 0;
   /** The round that waits for this session's ack. */
   #awaited: number | null = null;
 
-  private constructor(backend: Backend) {
+  private constructor(backend: Backend, blind: boolean) {
     this.#backend = backend;
+    this.#blind = blind;
   }
 
-  static async open(backend: Backend, signal: AbortSignal): Promise<CollectionView> {
-    const view = new CollectionView(backend);
+  /** `blind`: for tests, to see that a session which does not avoid what is condemned is noticed. */
+  static async open(backend: Backend, signal: AbortSignal, blind = false): Promise<CollectionView> {
+    const view = new CollectionView(backend, blind);
     await view.refresh(signal);
     return view;
   }
 
-  /** True when a newer round was found: its names are void from now on. */
-  async refresh(signal: AbortSignal): Promise<boolean> {
-    const head = await gcHead(this.#backend, signal);
-    if (head.number === this.#number) return false;
-    const before = this.#lists.size;
-    if (head.round > this.#round) await this.#load(signal);
-    this.#number = head.number;
-    this.#round = head.round;
-    this.#awaited = head.state === 'condemned' ? head.round : null;
-    return this.#lists.size > before;
+  /** Looks whether a round began or ended: what it condemned is void from now on, what it let live no longer. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      const head = await gcHead(this.#backend, signal);
+      if (head.number === this.#number) return;
+      if (await this.#take(head, signal)) return;
+    }
+    throw new PermanentError('damaged_collection', "The pool's collection (gc/) names a list that is not there.");
   }
 
   isVoid(name: Buffer): boolean {
-    for (const list of this.#lists.values()) if (list.has(name)) return true;
-    return false;
+    return !this.#blind && (this.#condemned === null || this.#condemned.has(name) || this.#deleted.has(name));
   }
 
   /** Call it when all that the session relied on before `refresh` is in durable records. Nothing where nobody waits for it. */
@@ -50,17 +59,41 @@ export class CollectionView {
     this.#awaited = null;
   }
 
-  /** All the lists that are kept, a list that lost its round too: too much is void then, never too little. */
-  async #load(signal: AbortSignal): Promise<void> {
+  /** False where the round ended meanwhile, so that its list may be gone. */
+  async #take(head: GcHead, signal: AbortSignal): Promise<boolean> {
+    let condemned: NameSet | null = new NameSet();
+    if (head.state !== 'idle') {
+      const list = await this.#list(head.list, signal);
+      if (list === 'gone') return false;
+      if (list === 'damaged') condemned = null;
+      else condemned.add(list);
+    }
+    await this.#loadDeleted(signal);
+    this.#condemned = condemned;
+    this.#number = head.number;
+    this.#awaited = head.state === 'condemned' ? head.round : null;
+    return true;
+  }
+
+  /** All the lists that are kept, one whose collector lost its round too: too much is void then, never too little. */
+  async #loadDeleted(signal: AbortSignal): Promise<void> {
     const keys: string[] = [];
-    for await (const { key } of this.#backend.list(CONDEMNED_PREFIX, signal)) if (!this.#lists.has(key)) keys.push(key);
+    for await (const { key } of this.#backend.list(DELETING_PREFIX, signal)) if (!this.#deletedLists.has(key)) keys.push(key);
     for (const key of keys) {
-      try {
-        this.#lists.set(key, NameList.decode(await this.#backend.get(key, null, signal), key));
-      } catch (error) {
-        // One that went meanwhile is of a round long ago.
-        if (!(error instanceof ObjectNotFoundError)) throw error;
-      }
+      // One that went meanwhile is of a round long ago; and so is a damaged one, or else it is the head's.
+      const list = await this.#list(key, signal);
+      if (list instanceof NameList) this.#deleted.add(list);
+      this.#deletedLists.add(key);
+    }
+  }
+
+  async #list(key: string, signal: AbortSignal): Promise<NameList | 'gone' | 'damaged'> {
+    try {
+      return NameList.decode(await this.#backend.get(key, null, signal), key);
+    } catch (error) {
+      if (error instanceof ObjectNotFoundError) return 'gone';
+      if (isDamaged(error)) return 'damaged';
+      throw error;
     }
   }
 }

@@ -1,7 +1,7 @@
 /** What a collection puts in order beside deleting: the index, and what dead sessions and attempts left. */
-import { OpenServiceError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../../backend.ts';
 import { Ledger } from '../../ledger.ts';
+import { isDamaged } from '../checked.ts';
 import { decodeIndexObject, encodeIndexObject, type IndexObject } from '../index-object.ts';
 import {
   DAMAGED_PREFIX,
@@ -9,12 +9,15 @@ import {
   healedIndexKey,
   INDEX_PREFIX,
   ledgerPrefix,
+  manifestOf,
   PROBE_PREFIX,
   packKey,
   REPAIRS_PREFIX,
   SESSIONS_PREFIX,
+  sessionPrefix,
 } from '../keys.ts';
 import { PACK_TRAILER_BYTES, packTailBytes, readPackFooter } from '../pack.ts';
+import { decodeSessionRecord } from '../session-record.ts';
 import { sideBySide } from '../side-by-side.ts';
 import { sweepAttempts, sweepBlock, sweepSessions } from '../sweep.ts';
 import { blockIds } from './mark.ts';
@@ -45,7 +48,7 @@ async function readIndex(backend: Backend, key: string, signal: AbortSignal): Pr
     return decodeIndexObject(await backend.get(key, null, signal), key);
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return null;
-    if (error instanceof OpenServiceError && error.code.startsWith('damaged_')) return { packs: [], entries: [], segments: [] };
+    if (isDamaged(error)) return { packs: [], entries: [], segments: [] };
     throw error;
   }
 }
@@ -99,17 +102,19 @@ async function footerOf(
     return readPackFooter(await backend.get(key, { offset: size - length, length }, signal));
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return null;
-    if (error instanceof OpenServiceError && error.code === 'damaged_pack') return null;
+    if (isDamaged(error)) return null;
     throw error;
   }
 }
 
-/** Repairs and marks of packs that are gone. */
+/** Repairs and marks of packs that nothing refers to any more; one of a pack that was lost goes on serving its blocks. */
 export async function sweepRepairs(backend: Backend, snapshot: Snapshot, signal: AbortSignal): Promise<number> {
   let removed = 0;
   for (const prefix of [REPAIRS_PREFIX, DAMAGED_PREFIX]) {
     await sideBySide(backend.list(prefix, signal), async ({ key }) => {
-      if (snapshot.isDead(Buffer.from(key.split('/')[1] ?? '', 'hex')) !== true) return;
+      const pack = key.split('/')[1] ?? '';
+      const dead = snapshot.isDead(Buffer.from(pack, 'hex'));
+      if (dead === false || (dead === null && (await backend.head(packKey(pack), signal)) !== null)) return;
       await backend.remove(key, signal);
       removed++;
     });
@@ -118,16 +123,14 @@ export async function sweepRepairs(backend: Backend, snapshot: Snapshot, signal:
 }
 
 /** Records, manifests and private segments of attempts that are over, and what a probe left. */
-export async function sweepLeftovers(backend: Backend, signal: AbortSignal): Promise<void> {
+export async function sweepLeftovers(backend: Backend, snapshot: Snapshot, signal: AbortSignal): Promise<void> {
   await sideBySide(blockIds(backend, signal), async (blockId) => {
     const { entry } = await new Ledger(backend, ledgerPrefix(blockId)).head(signal);
     if (entry?.state === 'removed') return sweepBlock(backend, blockId, entry.fence, signal);
     if (entry?.state === 'open' || entry === null) return;
-    const fence = fenceOf(String(entry.detail.manifest ?? '')) ?? entry.fence;
-    if (fence > 0) {
-      await sweepAttempts(backend, blockId, fence - 1, signal);
-      await sweepSessions(backend, blockId, fence - 1, signal);
-    }
+    const fence = fenceOf(manifestOf(blockId, entry)) ?? entry.fence;
+    if (fence > 0) await sweepAttempts(backend, blockId, fence - 1, signal);
+    await sweepRecords(backend, snapshot, blockId, fence, signal);
   });
   let last = '';
   await sideBySide(backend.list(SESSIONS_PREFIX, signal), async ({ key }) => {
@@ -139,4 +142,33 @@ export async function sweepLeftovers(backend: Backend, signal: AbortSignal): Pro
     if (entry?.state === 'removed') await sweepSessions(backend, blockId, entry.fence, signal);
   });
   await sideBySide(backend.list(PROBE_PREFIX, signal), ({ key }) => backend.remove(key, signal));
+}
+
+/**
+ * Records of a committed block: its node died before it swept them, or they came late. One that names packs younger than the snapshot may be of
+ * a commit that is just making its index of it.
+ */
+async function sweepRecords(
+  backend: Backend,
+  snapshot: Snapshot,
+  blockId: string,
+  fence: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await sideBySide(backend.list(sessionPrefix(blockId), signal), async ({ key }) => {
+    const of = fenceOf(key);
+    if (of === null || of > fence) return;
+    if (of === fence && (await isYoung(backend, snapshot, key, signal))) return;
+    await backend.remove(key, signal);
+  });
+}
+
+async function isYoung(backend: Backend, snapshot: Snapshot, key: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    const { packs } = decodeSessionRecord(await backend.get(key, null, signal), key);
+    return packs.some(({ name, own }) => own && !snapshot.listed(name));
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError || isDamaged(error)) return false;
+    throw error;
+  }
 }

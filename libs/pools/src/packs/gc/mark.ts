@@ -1,10 +1,10 @@
 /** Marks all packs and segments that blocks and open sessions refer to. */
-import { OpenServiceError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../../backend.ts';
 import { Ledger, type LedgerHead } from '../../ledger.ts';
 import { isHole } from '../../manifest.ts';
-import { BLOCKS_PREFIX, fenceOf, ledgerPrefix, locationsKey, manifestKey, sessionPrefix, sharedKey } from '../keys.ts';
-import { decodePackedManifest, SEGMENT_ENTRY_BYTES } from '../packed-manifest.ts';
+import { isDamaged } from '../checked.ts';
+import { BLOCKS_PREFIX, fenceOf, ledgerPrefix, locationsKey, manifestOf, sessionPrefix, sharedKey } from '../keys.ts';
+import { decodePackedManifest, SEGMENT_ENTRY_BYTES, segmentOffsets } from '../packed-manifest.ts';
 import { HASH_BYTES, Locations, openPrivateSegment, openSegment } from '../segment.ts';
 import { decodeSessionRecord } from '../session-record.ts';
 import { sideBySide } from '../side-by-side.ts';
@@ -17,6 +17,8 @@ export interface Unreadable {
 
 /** A block that changes each time it is looked at is looked at this often. */
 const MOST_LOOKS = 100;
+/** Segments or records read at once for each of the blocks that are looked at side by side. */
+const IN_A_BLOCK = 4;
 
 /** Every block's id, once. */
 export async function* blockIds(backend: Backend, signal: AbortSignal): AsyncGenerator<string> {
@@ -49,9 +51,7 @@ export class Marker {
       try {
         await this.#block(blockId);
       } catch (error) {
-        const damaged =
-          error instanceof ObjectNotFoundError || (error instanceof OpenServiceError && error.code.startsWith('damaged_'));
-        if (!damaged) throw error;
+        if (!(error instanceof ObjectNotFoundError) && !isDamaged(error)) throw error;
         unreadable.push({ blockId, message: (error as Error).message });
       }
       onBlock();
@@ -83,35 +83,37 @@ export class Marker {
   async #references(blockId: string, { entry }: LedgerHead): Promise<void> {
     if (entry === null || entry.state === 'removed') return;
     if (entry.state === 'open') return this.#session(blockId, Number(entry.detail.since ?? entry.fence), entry.fence);
-    const key = typeof entry.detail.manifest === 'string' ? entry.detail.manifest : manifestKey(blockId, entry.fence);
+    const key = manifestOf(blockId, entry);
     const manifest = decodePackedManifest(await this.#backend.get(key, null, this.#signal), key);
     const fence = fenceOf(key) ?? entry.fence;
-    for (let at = 0; at < manifest.segments.length; at += SEGMENT_ENTRY_BYTES) {
+    const mark = async (at: number): Promise<void> => {
       const digests = manifest.segments.subarray(at, at + HASH_BYTES);
       const locations = manifest.segments.subarray(at + HASH_BYTES, at + SEGMENT_ENTRY_BYTES);
-      if (isHole(digests)) continue;
+      if (isHole(digests)) return;
       if (manifest.shared) {
         this.#snapshot.mark(digests, this.#pass);
         await this.#locations(locations);
       } else {
         const segment = locationsKey(blockId, fence, locations);
         const stored = await this.#backend.get(segment, null, this.#signal);
-        this.#packs(await openPrivateSegment('locations', stored, locations, segment));
+        this.#packs(openPrivateSegment('locations', stored, locations, segment));
       }
-    }
+    };
+    await sideBySide(segmentOffsets(manifest), mark, IN_A_BLOCK);
   }
 
   async #session(blockId: string, since: number, fence: number): Promise<void> {
-    for await (const { key } of this.#backend.list(sessionPrefix(blockId), this.#signal)) {
+    const mark = async ({ key }: { key: string }): Promise<void> => {
       const of = fenceOf(key);
-      if (of === null || of < since || of > fence) continue;
+      if (of === null || of < since || of > fence) return;
       const record = decodeSessionRecord(await this.#backend.get(key, null, this.#signal), key);
       for (const pack of record.packs) this.#snapshot.mark(pack.name, this.#pass);
       for (const segment of record.segments) {
         this.#snapshot.mark(segment.digests, this.#pass);
         await this.#locations(segment.locations);
       }
-    }
+    };
+    await sideBySide(this.#backend.list(sessionPrefix(blockId), this.#signal), mark, IN_A_BLOCK);
   }
 
   /** Once a pass: blocks share it, and the packs that it names. Marked last, so that who finds it marked need not look at its packs. */

@@ -24,11 +24,16 @@ export class Snapshot {
     this.#database = database;
     this.#file = file;
     database.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;`);
+    // kind: 0 segment, 1 pack, 2 referred to but not listed. condemned: 1 by this round, 2 deleted, 3 found in use after all.
     database.exec(`CREATE TABLE objects (
-      name BLOB PRIMARY KEY, pack INTEGER NOT NULL, size INTEGER NOT NULL, pass INTEGER NOT NULL DEFAULT 0,
+      name BLOB PRIMARY KEY, kind INTEGER NOT NULL, size INTEGER NOT NULL, pass INTEGER NOT NULL DEFAULT 0,
       condemned INTEGER NOT NULL DEFAULT 0, indexed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID`);
-    this.#mark = database.prepare('UPDATE objects SET pass = ? WHERE name = ?');
-    this.#look = database.prepare('SELECT pack, size, pass, condemned FROM objects WHERE name = ?');
+    this.#mark = database.prepare(
+      'INSERT INTO objects (name, kind, size, pass) VALUES (?, 2, 0, ?) ON CONFLICT (name) DO UPDATE SET pass = excluded.pass',
+    );
+    // One transaction that never ends: the file goes with the collection.
+    database.exec('BEGIN');
+    this.#look = database.prepare('SELECT kind, pass, condemned FROM objects WHERE name = ?');
     this.#index = database.prepare('UPDATE objects SET indexed = 1 WHERE name = ?');
   }
 
@@ -50,22 +55,22 @@ export class Snapshot {
   }
 
   async #fill(backend: Backend, signal: AbortSignal): Promise<void> {
-    const add = this.#database.prepare('INSERT OR IGNORE INTO objects (name, pack, size) VALUES (?, ?, ?)');
-    for (const [prefix, pack] of [
+    const add = this.#database.prepare('INSERT OR IGNORE INTO objects (name, kind, size) VALUES (?, ?, ?)');
+    for (const [prefix, kind] of [
       [PACKS_PREFIX, 1],
       [SEGMENTS_PREFIX, 0],
     ] as const) {
       for await (const { key, size } of backend.list(prefix, signal)) {
         const name = nameIn(key);
         // Anything else in there is not ours to judge.
-        if (/^[0-9a-f]{64}$/.test(name)) add.run(Buffer.from(name, 'hex'), pack, size);
+        if (/^[0-9a-f]{64}$/.test(name)) add.run(Buffer.from(name, 'hex'), kind, size);
       }
     }
   }
 
-  /** Something refers to it. Nothing where it is younger than the snapshot. */
+  /** Something refers to it. Kept too where it was not listed: it is younger than the snapshot, or gone. */
   mark(name: Buffer, pass: number): void {
-    this.#mark.run(pass, name);
+    this.#mark.run(name, pass);
   }
 
   isMarked(name: Buffer, pass: number): boolean {
@@ -77,25 +82,40 @@ export class Snapshot {
     this.#index.run(name);
   }
 
-  /** True, false, or null for what is younger than the snapshot or long gone. */
+  /** True, false, or null for what was neither listed nor referred to: younger than the snapshot, or gone. */
   isDead(name: Buffer): boolean | null {
     const row = this.#look.get(name) as { condemned: number } | undefined;
     return row === undefined ? null : row.condemned === 2;
   }
 
-  /** What pass 1 did not mark is condemned. */
-  condemn(): NameList {
-    this.#database.exec('UPDATE objects SET condemned = 1 WHERE pass = 0');
+  /** False for what came after the snapshot, or went before it. */
+  listed(name: Buffer): boolean {
+    const row = this.#look.get(name) as { kind: number } | undefined;
+    return row !== undefined && row.kind !== 2;
+  }
+
+  /** What pass 1 did not mark is condemned, `most` names at most. */
+  condemn(most: number): NameList {
+    const rest = 'SELECT name FROM objects WHERE pass = 0 AND condemned = 0 ORDER BY name LIMIT ?';
+    this.#database.prepare(`UPDATE objects SET condemned = 1 WHERE name IN (${rest})`).run(most);
     return this.#names('condemned = 1');
   }
 
   /** What is condemned and was not marked by pass `pass` either. */
   sentence(pass: number): { names: NameList; bytes: number } {
-    this.#database.prepare('UPDATE objects SET condemned = 2 WHERE condemned = 1 AND pass <> ?').run(pass);
-    const { bytes } = this.#database.prepare('SELECT COALESCE(SUM(size), 0) AS bytes FROM objects WHERE condemned = 2').get() as {
+    this.#database.prepare('UPDATE objects SET condemned = 3 WHERE condemned = 1 AND pass = ?').run(pass);
+    const { bytes } = this.#database.prepare('SELECT COALESCE(SUM(size), 0) AS bytes FROM objects WHERE condemned = 1').get() as {
       bytes: number;
     };
-    return { names: this.#names('condemned = 2'), bytes };
+    const names = this.#names('condemned = 1');
+    this.#database.exec('UPDATE objects SET condemned = 2 WHERE condemned = 1');
+    return { names, bytes };
+  }
+
+  /** How many objects nothing refers to that were not deleted. */
+  kept(): number {
+    const row = this.#database.prepare('SELECT COUNT(*) AS count FROM objects WHERE pass = 0 AND condemned < 2').get();
+    return (row as { count: number }).count;
   }
 
   /** Bytes of all that stays. */
@@ -106,7 +126,9 @@ export class Snapshot {
 
   /** Packs that stay and that no index object names. */
   *unindexedPacks(): Generator<{ name: Buffer; size: number }> {
-    const rows = this.#database.prepare('SELECT name, size FROM objects WHERE pack = 1 AND condemned = 0 AND indexed = 0');
+    const rows = this.#database.prepare(
+      'SELECT name, size FROM objects WHERE kind = 1 AND pass > 0 AND condemned <> 2 AND indexed = 0',
+    );
     for (const row of rows.iterate()) {
       const { name, size } = row as { name: Uint8Array; size: number };
       yield { name: Buffer.from(name), size };
@@ -118,7 +140,7 @@ export class Snapshot {
     if (this.#file !== null) rmSync(this.#file, { force: true });
   }
 
-  #names(where: 'condemned = 1' | 'condemned = 2'): NameList {
+  #names(where: 'condemned = 1'): NameList {
     const { count } = this.#database.prepare(`SELECT COUNT(*) AS count FROM objects WHERE ${where}`).get() as { count: number };
     const names = Buffer.alloc(count * HASH_BYTES);
     let at = 0;
