@@ -1,13 +1,15 @@
 /** What the product writes is what docs/format.md says: a reader that knows nothing but that document gives back the same bytes. */
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import type { BlockMeta, Pool, WriteSession } from '@openservice/pools';
 import { openPool } from '@openservice/pools';
 import { expect } from 'chai';
 import { chunkBytes, count, fill, rootOf, type TestBlock } from './conformance/content.ts';
+import { readFooter, readIndex } from './independent-index.ts';
 import { readRaw } from './independent-raw-reader.ts';
 import { blocksOf, openIndependently } from './independent-reader.ts';
 
@@ -30,6 +32,10 @@ const META: BlockMeta = {
 
 function bytesOf(block: TestBlock): Buffer {
   return Buffer.concat(Array.from({ length: count(block) }, (_, index) => chunkBytes(block, index)));
+}
+
+function byPlace(a: { pack: string; offset: number }, b: { pack: string; offset: number }): number {
+  return a.pack === b.pack ? a.offset - b.offset : a.pack < b.pack ? -1 : 1;
 }
 
 async function filesUnder(root: string, folder: string): Promise<string[]> {
@@ -166,6 +172,23 @@ describe('docs/format.md', function () {
         expectReads('later', LONG);
       });
 
+      it('find every chunk of every pack by the index, which says what the footers say', async () => {
+        await store(pool, 'disk', DISK);
+        await store(pool, 'related', RELATED);
+        const { object } = openIndependently(root, poolKey);
+        const named = (await readdir(join(root, 'index')))
+          .map((name) => readIndex(object(`index/${name}`)))
+          .flatMap(({ packs, entries }) =>
+            entries.map(({ pack, ...rest }) => ({ pack: packs[pack]!.name, size: packs[pack]!.size, ...rest })),
+          );
+        const stored = (await filesUnder(root, 'packs')).flatMap((path) => {
+          const bytes = readFileSync(path);
+          return readFooter(bytes).map((entry) => ({ pack: basename(path), size: bytes.length, ...entry }));
+        });
+        expect(stored).to.have.length(DISK.data.size + RELATED.data.size - 3);
+        expect(named.sort(byPlace)).to.deep.equal(stored.sort(byPlace));
+      });
+
       it('refuse a byte changed anywhere in what a block needs', async () => {
         const block: TestBlock = { size: 3 * 4 * KIB - 5, chunkSize: 4 * KIB, data: new Set([0, 2]) };
         await store(pool, 'small', block);
@@ -177,7 +200,7 @@ describe('docs/format.md', function () {
         // Of the ledger only the last entry counts.
         for (const path of [...live, ...sealed.sort().slice(-1)]) {
           const good = await readFile(path);
-          for (let at = 0; at < good.length; at += at < 300 || at > good.length - 300 ? 1 : 41) {
+          for (let at = 0; at < good.length; at += at < 120 || at > good.length - 120 ? 1 : 67) {
             const bad = Buffer.from(good);
             bad[at]! ^= 0xff;
             await writeFile(path, bad);

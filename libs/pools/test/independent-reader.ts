@@ -153,7 +153,7 @@ export function openIndependently(root: string, poolKey: string | null = null) {
     return { bytes, rootDigest };
   }
 
-  return { blocks, read };
+  return { blocks, read, object };
 }
 
 function keyed(key: Buffer, bytes: Buffer): Buffer {
@@ -161,9 +161,9 @@ function keyed(key: Buffer, bytes: Buffer): Buffer {
 }
 
 /** What stands before the CRC at the end. */
-function beforeCrc(bytes: Buffer, magic: string): Buffer {
+export function beforeCrc(bytes: Buffer, magic: string): Buffer {
   const end = bytes.length - 4;
-  must(end >= 88 && bytes.toString('latin1', 0, 8) === magic, `it does not begin with ${magic}`);
+  must(end >= 24 && bytes.toString('latin1', 0, 8) === magic, `it does not begin with ${magic}`);
   must(crc32c(bytes.subarray(0, end)) === bytes.readUInt32LE(end), `the CRC of ${magic} is wrong`);
   return bytes.subarray(0, end);
 }
