@@ -2,6 +2,15 @@
 import { LOG_LEVELS, portText, readConfig, urlText } from '@openservice/runtime';
 import { z } from 'zod';
 
+const MOST_HOURS = 10 * 366 * 24;
+
+/** Parts of an hour are fine: 0.5. */
+const hoursText = z
+  .string()
+  .regex(/^\d{1,6}(\.\d{1,6})?$/, 'it must be a number of hours, like 24')
+  .transform(Number)
+  .refine((hours) => hours <= MOST_HOURS, { message: `it must be ${MOST_HOURS} at most` });
+
 const shape = {
   /** Where the center keeps its master key and its first token. */
   OPENSERVICE_DATA_DIR: z.string(),
@@ -15,6 +24,10 @@ const shape = {
     .refine((text) => text.split(',').every((url) => /^(nats|tls):\/\/\S+$/.test(url) && URL.canParse(url)), {
       message: 'it must be a URL like nats://host:port, several separated by commas',
     }),
+  /** How long a deleted block stays in the trash; 0: it is removed at once. */
+  OPENSERVICE_TRASH_HOURS: hoursText.default(24),
+  /** How long a block waits for its content while a client sends nothing of it. */
+  OPENSERVICE_CONTENT_HOURS: hoursText.refine((hours) => hours > 0, { message: 'it must be more than 0' }).default(24),
   OPENSERVICE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   /** 32 bytes as hex or base64: the same for all centers of one database. Not set: a file of the data directory. */
   OPENSERVICE_MASTER_KEY: z.string().optional(),

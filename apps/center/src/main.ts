@@ -11,6 +11,8 @@ import { wireCenter } from './wiring.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
 
+const HOUR_MS = 3_600_000;
+
 async function main(config: CenterConfig, secrets: Secrets): Promise<void> {
   const log = createLog({ name: 'center', level: config.OPENSERVICE_LOG_LEVEL });
   const dataDir = config.OPENSERVICE_DATA_DIR;
@@ -31,6 +33,8 @@ async function main(config: CenterConfig, secrets: Secrets): Promise<void> {
     redisUrl: config.OPENSERVICE_REDIS_URL,
     ready: () => center.readiness.now(),
     log,
+    trashMs: config.OPENSERVICE_TRASH_HOURS * HOUR_MS,
+    contentMs: config.OPENSERVICE_CONTENT_HOURS * HOUR_MS,
     dataDir,
     version,
   });

@@ -46,6 +46,15 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
   const poke = (): void => relay?.poke();
   const readiness = new Readiness(database, config.OPENSERVICE_REDIS_URL, () => link?.isUp ?? false);
 
+  const nodes: NodeCalls = {
+    call: async (nodeId, method, request, options) => {
+      if (nc === null || link?.isUp !== true) {
+        throw new TransientError('node_unavailable', `Node ${nodeId} cannot be asked: NATS is away.`);
+      }
+      return callNode(nc, nodeId, method, request, options);
+    },
+  };
+
   const openDatabase = async (signal: AbortSignal): Promise<void> => {
     await untilDone('MySQL', signal, log, async () => {
       if (!database.isInitialized) await database.initialize();
@@ -76,7 +85,7 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
           new Ingest(plane, poke),
           new ProgressSink(plane),
           centerService(plane, { secrets, version, poke }),
-          new Reconcile(plane, poke),
+          new Reconcile(plane, { poke, nodes }),
           new StreamHealth(plane, poke),
         ];
       });
@@ -96,14 +105,7 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
   return {
     database,
     relay: { poke },
-    nodes: {
-      call: async (nodeId, method, request, options) => {
-        if (nc === null || link?.isUp !== true) {
-          throw new TransientError('node_unavailable', `Node ${nodeId} cannot be asked: NATS is away.`);
-        }
-        return callNode(nc, nodeId, method, request, options);
-      },
-    },
+    nodes,
     readiness,
     parts: [connections, readiness, controlPlane],
   };

@@ -26,7 +26,8 @@ describe('sync and reconcile', function () {
     center = await startCenter(database, nats.url);
     // The relay would publish; here only rows are looked at.
     await center.relay.stop();
-    reconcile = new Reconcile({ database, log: silent }, () => undefined);
+    const nodes = { call: () => Promise.reject(new Error('No node is asked here.')) };
+    reconcile = new Reconcile({ database, log: silent }, { poke: () => undefined, nodes });
     node = await StandInNode.connect('n1', nats.url);
     node.epoch = 100;
     await node.sync();

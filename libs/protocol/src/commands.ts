@@ -86,7 +86,13 @@ export const jobParams = {
     delta: z.boolean().default(false),
   }),
   /** `trash`: the replicas can be brought back by `undelete` until they are deleted without it. */
-  delete: z.object({ block_id: z.string(), pool_ids: z.array(z.string()), trash: z.boolean().default(false) }),
+  delete: z.object({
+    block_id: z.string(),
+    pool_ids: z.array(z.string()),
+    trash: z.boolean().default(false),
+    /** With `trash`: for how long, ms. The center's to know; a node makes nothing of it. */
+    trash_ms: z.number().int().positive().optional(),
+  }),
   undelete: z.object({ block: blockRef, pool_ids: z.array(z.string()).min(1) }),
   verify: z.object({
     ...common,

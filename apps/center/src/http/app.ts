@@ -17,7 +17,7 @@ import { idempotency } from './idempotency.ts';
 import { metricsText } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { sendProblem, toProblem } from './problem.ts';
-import { identify, jsonBody, limitBody, limitReads, noStore } from './request.ts';
+import { exceptContent, identify, jsonBody, limitBody, limitReads, noStore } from './request.ts';
 
 export const BASE_PATH = '/openstore_v1';
 
@@ -28,10 +28,10 @@ export function makeApp(deps: AppDeps): CenterApp {
   const app: App = new OpenAPIHono<AppEnv>();
   app.onError((error, c) => answerError(deps, error, c));
   app.notFound((c) => sendProblem(c, toProblem(unknownPath(api, c))));
-  app.use(identify, limitBody);
+  app.use(identify, exceptContent(limitBody));
 
   const api: App = new OpenAPIHono<AppEnv>();
-  api.use(noStore, authenticate(deps), roleByMethod, jsonBody, limitReads, idempotency(deps));
+  api.use(noStore, authenticate(deps), roleByMethod, exceptContent(jsonBody), limitReads, exceptContent(idempotency(deps)));
   poolRoutes(api, deps);
   setRoutes(api, deps);
   blockRoutes(api, deps);

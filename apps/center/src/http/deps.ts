@@ -23,10 +23,14 @@ export interface AppDeps {
   /** Told after a job's transaction has committed, so that its command leaves at once. */
   relay: { poke(): void };
   nodes: NodeCalls;
-  secrets: { seal(text: string): string; open(text: string): string };
+  secrets: { seal(text: string): string; open(text: string): string; derive(purpose: string): Buffer };
   redisUrl: string;
   ready(): { mysql: boolean; nats: boolean; redis: boolean };
   log: Log;
+  /** How long a deleted block can be had back, ms; 0: not at all. */
+  trashMs: number;
+  /** How long a block waits for content of which nothing comes, ms. */
+  contentMs: number;
   dataDir: string;
   version: string;
 }

@@ -32,6 +32,19 @@ export const noStore: MiddlewareHandler<AppEnv> = async (c, next) => {
   c.res.headers.set('Cache-Control', 'no-store');
 };
 
+/** Everything else carries JSON, or nothing. */
+const CONTENT_PATH = /^\/openstore_v1\/blocks\/[^/]+\/content$/;
+
+/** True for a body of bytes that is streamed: of any length, and for as long as it takes. */
+export function carriesContent(method: string | undefined, path: string): boolean {
+  return method === 'PUT' && CONTENT_PATH.test(path);
+}
+
+/** `handler` for all requests but those that carry content. */
+export function exceptContent(handler: MiddlewareHandler<AppEnv>): MiddlewareHandler<AppEnv> {
+  return (c, next) => (carriesContent(c.req.method, c.req.path) ? next() : handler(c, next));
+}
+
 export const limitBody: MiddlewareHandler<AppEnv> = bodyLimit({
   maxSize: BODY_LIMIT,
   onError: () => {

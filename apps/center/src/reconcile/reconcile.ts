@@ -1,30 +1,45 @@
-/** Reconcile: every 5 s, in one center at a time, looks for nodes that fell silent and jobs past their deadline. */
+/** Reconcile: every 5 s, in one center at a time, looks for nodes that fell silent, jobs past their deadline, and what is to go. */
 import { Periodic } from '@openservice/runtime';
 import { type DataSource, isDatabaseAway } from '@openservice/store';
+import type { NodeCalls } from '../http/deps.ts';
 import type { Plane } from '../plane.ts';
+import { dropAbandoned } from './abandoned-content.ts';
 import { actOnOverdue } from './overdue.ts';
 import { markPresence } from './presence.ts';
 import { sweep } from './sweep.ts';
+import { giveUpContent, purgeTrash, removeLeftovers } from './trash.ts';
 
 const EVERY_MS = 5_000;
 const SWEEP_EVERY = 12;
 
+export interface ReconcileOptions {
+  /** Told after commands were written. */
+  poke(): void;
+  nodes: NodeCalls;
+}
+
 export class Reconcile extends Periodic {
   readonly #plane: Pick<Plane, 'database' | 'log'>;
-  readonly #poke: () => void;
+  readonly #others: ReconcileOptions;
   #passes = 0;
 
-  constructor(plane: Pick<Plane, 'database' | 'log'>, poke: () => void) {
+  constructor(plane: Pick<Plane, 'database' | 'log'>, others: ReconcileOptions) {
     super('reconcile', EVERY_MS);
     this.#plane = plane;
-    this.#poke = poke;
+    this.#others = others;
   }
 
   async pass(): Promise<void> {
-    await alone(this.#plane.database, async () => {
-      await markPresence(this.#plane.database);
-      if (await actOnOverdue(this.#plane.database)) this.#poke();
-      if (this.#passes++ % SWEEP_EVERY === 0) await sweep(this.#plane.database);
+    const { database } = this.#plane;
+    const { poke } = this.#others;
+    await alone(database, async () => {
+      await markPresence(database);
+      if (await actOnOverdue(database)) poke();
+      if (await removeLeftovers(database)) poke();
+      if (await purgeTrash(database)) poke();
+      await giveUpContent(database);
+      await dropAbandoned({ ...this.#plane, ...this.#others });
+      if (this.#passes++ % SWEEP_EVERY === 0) await sweep(database);
     });
   }
 

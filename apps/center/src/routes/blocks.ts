@@ -1,11 +1,15 @@
 import type { AppDeps } from '../http/deps.ts';
 import { type App, action, actions, endpoint } from '../http/endpoint.ts';
 import { getBlock, listBlocks } from '../services/blocks.ts';
+import { copyBlock } from '../services/copy-block.ts';
 import { createBlock } from '../services/create-block.ts';
 import { deleteBlock } from '../services/delete-block.ts';
+import { moveBlock } from '../services/move-block.ts';
 import { restoreBlock } from '../services/restore-block.ts';
+import { undeleteBlock } from '../services/undelete-block.ts';
 import { uploadBlock } from '../services/upload-block.ts';
 import { verifyBlock } from '../services/verify-block.ts';
+import { blockContentRoutes } from './block-content.ts';
 import * as schema from './schemas/blocks.ts';
 import { createBlockBody } from './schemas/create-block.ts';
 import { restoreBody } from './schemas/restore-block.ts';
@@ -43,9 +47,9 @@ export function blockRoutes(app: App, deps: AppDeps): void {
       method: 'put',
       path: '/blocks',
       tag,
-      summary: 'Create a block from a source',
+      summary: 'Create a block from a source; or with a size alone, one that waits for its content to be sent',
       body: createBlockBody,
-      answers: { 202: schema.blockJob },
+      answers: { 201: schema.blockWaiting, 202: schema.blockJob },
     },
     ({ body, caller }) => createBlock(deps, body, caller),
   );
@@ -56,11 +60,12 @@ export function blockRoutes(app: App, deps: AppDeps): void {
       path: '/blocks/{block_id}',
       id: 'block',
       tag,
-      summary: 'Delete a block with all its replicas; with pool_id, the replica in that pool alone',
+      summary:
+        'Put a block into the trash, or with purge=true remove it for good; with pool_id, remove the replica in that pool alone',
       query: schema.deleteBlockQuery,
       answers: { 200: schema.blockGone, 202: schema.blockJob },
     },
-    ({ id, query, caller }) => deleteBlock(deps, id, query.pool_id ?? null, caller),
+    ({ id, query, caller }) => deleteBlock(deps, id, { poolId: query.pool_id ?? null, purge: query.purge }, caller),
   );
   actions(
     app,
@@ -68,13 +73,17 @@ export function blockRoutes(app: App, deps: AppDeps): void {
       path: '/blocks/{block_id}',
       id: 'block',
       tag,
-      summary: 'Upload, restore or verify a block',
+      summary: 'Upload, copy, move, restore or verify a block, or bring it back out of the trash',
       answers: { 202: schema.blockJob },
     },
     {
       upload: action(schema.uploadBody, ({ id, body, caller }) => uploadBlock(deps, id, body, caller)),
+      copy: action(schema.copyBody, ({ id, body, caller }) => copyBlock(deps, id, body, caller)),
+      move: action(schema.moveBody, ({ id, body, caller }) => moveBlock(deps, id, body, caller)),
       restore: action(restoreBody, ({ id, body, caller }) => restoreBlock(deps, id, body, caller)),
       verify: action(schema.verifyBody, ({ id, body, caller }) => verifyBlock(deps, id, body, caller)),
+      undelete: { handle: ({ id, caller }) => undeleteBlock(deps, id, caller) },
     },
   );
+  blockContentRoutes(app, deps);
 }

@@ -17,7 +17,8 @@ export async function listBlocks(database: DataSource, request: PageRequest & Bl
   const query = blocks.createQueryBuilder('t').where('1 = 1');
   if (request.filter !== undefined) query.andWhere('LOWER(t.name) LIKE LOWER(:part)', { part: containing(request.filter) });
   if (request.set_id !== undefined) query.andWhere('t.set_id = :setId', { setId: request.set_id });
-  if (request.state !== undefined) query.andWhere('t.state = :state', { state: request.state });
+  if (request.state === undefined) query.andWhere("t.state <> 'trashed'");
+  else query.andWhere('t.state = :state', { state: request.state });
   if (request.pool_id !== undefined) {
     const inPool = query
       .subQuery()

@@ -1,125 +1,146 @@
-/** A block from a file of a node: looked at by the node first, then imported by a job. */
-import { DEFAULT_CHUNK_SIZE, MAX_BLOCK_SIZE, newId } from '@openservice/domain';
-import { BlockSchema, ReplicaSchema } from '@openservice/store';
+/** A block from a source, looked at by a node first and then imported by a job; or one that waits for a client to send its content. */
+import { DEFAULT_CHUNK_SIZE, newId } from '@openservice/domain';
+import type { JobParams } from '@openservice/protocol';
+import { type Block, BlockSchema, type EntityManager, type Pool, ReplicaSchema } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
+import { fromNow } from '../jobs/clock.ts';
 import { submitJob } from '../jobs/submit-job.ts';
 import type { CreateBlock } from '../routes/schemas/create-block.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
+import { metaOf } from './block-meta.ts';
+import { lookAt, type Seen, type ShownSource, shownSource } from './block-source.ts';
 import type { Caller } from './caller.ts';
-import { findSet, usablePool } from './lookups.ts';
-import { nodeOfPool, workingNode } from './placement.ts';
+import { normalExtents } from './extents.ts';
+import { findBlock, findSet, mustBeAvailable, usablePool } from './lookups.ts';
+import { type Parent, parentRef } from './parent-block.ts';
+import { chooseNode } from './placement.ts';
+import { readClaims } from './read-from.ts';
 import { invalidRequest, Refusal } from './refusal.ts';
-
-const PROBE_LIMIT_MS = 10_000;
+import { limited } from './replicate.ts';
+import { joinSet } from './set-membership.ts';
 
 export async function createBlock(deps: AppDeps, body: CreateBlock, caller: Caller): Promise<Answer> {
-  const source = fileSource(body);
-  const pool = await usablePool(deps.database.manager, body.pool_id);
+  const target = await usablePool(deps.database.manager, body.pool_id);
   if (body.set_id !== undefined) await findSet(deps.database.manager, body.set_id);
-  const bound = nodeOfPool(pool);
-  const nodeId = source.node_id ?? bound;
-  if (nodeId === null)
-    throw invalidRequest([{ path: 'source.node_id', message: `is required: pool ${pool.id} belongs to no node` }]);
-  if (bound !== null && bound !== nodeId) {
-    throw invalidRequest([
-      {
-        path: 'source.node_id',
-        message: `pool ${pool.id} is on node ${bound}; import there, or into a pool that node ${nodeId} reaches`,
-      },
-    ]);
-  }
-  await workingNode(deps.database.manager, nodeId);
-  const { size } = await deps.nodes.call(
-    nodeId,
-    'source_probe',
-    { source: { type: 'file', path: source.path } },
-    { timeoutMs: PROBE_LIMIT_MS },
-  );
-  checkSize(size, body.size);
+  if (body.parent_block_id !== undefined) mustBeAvailable(await findBlock(deps.database.manager, body.parent_block_id));
+  if (body.source === undefined) return awaitContent(deps, body, target);
+  const seen = await lookAt(deps, body.source, target, body.size);
+  const extents = body.changed_extents === undefined ? null : normalExtents(body.changed_extents, seen.size);
 
   const answer = await decide(deps.database, async (manager) => {
-    const blockId = newId('block');
-    const jobId = newId('job');
-    const now = new Date();
-    const file = { type: 'file' as const, node_id: nodeId, path: source.path };
-    if (body.set_id !== undefined) {
-      const set = await findSet(manager, body.set_id, { lock: true });
-      await manager.query('UPDATE sets SET block_count = block_count + 1 WHERE id = ?', [set.id]);
-    }
-    await manager.insert(BlockSchema, {
-      id: blockId,
-      name: body.name,
-      set_id: body.set_id ?? null,
-      size,
-      chunk_size: DEFAULT_CHUNK_SIZE,
-      state: 'creating',
-      source: file,
-      created_at: now,
-    });
-    await manager.insert(ReplicaSchema, {
-      block_id: blockId,
-      pool_id: pool.id,
-      state: 'creating',
-      stored_bytes: 0,
-      job_id: jobId,
-      created_at: now,
-    });
-    await submitJob(
-      manager,
-      {
-        kind: 'import',
-        nodeId,
-        blockId,
-        setId: body.set_id ?? null,
-        params: { block_id: blockId, size, chunk_size: DEFAULT_CHUNK_SIZE, pool_id: pool.id, source: file },
-        claims: [
-          { resource: `block:${blockId}`, mode: 'exclusive' },
-          { resource: `pool:${pool.id}`, mode: 'shared' },
-        ],
-        bytesTotal: size,
-        tokenId: caller.tokenId,
-        traceparent: caller.traceparent,
-      },
-      { jobId },
-    );
-    await usablePool(manager, pool.id); // under the lock that the claim took
+    const parent = await parentRef(manager, body.parent_block_id ?? null, target.id, seen.nodeId);
+    const [blockId, jobId] = [newId('block'), newId('job')];
+    const source = shownSource(seen.ref);
+    const block = await insertBlock(manager, body, blockId, { size: seen.size, source, jobId });
+    await submitImport(manager, { block, target, seen, parent, extents, bandwidth: body.bandwidth }, jobId, caller);
+    await usablePool(manager, target.id); // under the lock that the claim took
     return { status: 202, body: { 'block-id': blockId, 'job-id': jobId }, location: jobLocation(jobId) };
   });
   deps.relay.poke();
   return answer;
 }
 
-function fileSource(body: CreateBlock): { node_id?: string | undefined; path: string } {
-  if (body.source === undefined) {
+/** No job yet: it begins when the last byte has come. Given up when nothing comes for `contentMs`. */
+async function awaitContent(deps: AppDeps, body: CreateBlock, target: Pool): Promise<Answer> {
+  const { size } = body;
+  if (size === undefined) {
     throw new Refusal(
       'source_required',
-      'A block is made from a source: give source {"type":"file","path":…}; for an empty disk, import an empty sparse file (truncate -s SIZE FILE).',
-      {
-        errors: [{ path: 'source', message: 'is required' }],
-      },
+      'Give source (file, http or nbd) for a block that a node reads, or size for one whose content you send with PUT /openstore_v1/blocks/{id}/content.',
+      { errors: [{ path: 'source', message: 'is required, or else size' }] },
     );
   }
-  if (body.source.type !== 'file') {
-    throw new Refusal(
-      'source_type_not_supported',
-      `Sources of type ${body.source.type} arrive with a later version; supported: file.`,
-      {
-        errors: [{ path: 'source.type', message: 'supported: file' }],
-      },
-    );
-  }
-  return body.source;
+  if (body.bandwidth !== undefined)
+    throw invalidRequest([{ path: 'bandwidth', message: 'needs a source: what you send goes as fast as you send it' }]);
+  return decide(deps.database, async (manager) => {
+    const node = await chooseNode(manager, undefined, target);
+    const blockId = newId('block');
+    await manager.query('SELECT id FROM pools WHERE id = ? LOCK IN SHARE MODE', [target.id]);
+    await usablePool(manager, target.id);
+    await insertBlock(manager, body, blockId, { size, source: { type: 'content', node_id: node.id }, jobId: null });
+    await manager.query(`UPDATE blocks SET content_node_id = ?, purge_at = ${fromNow(deps.contentMs)} WHERE id = ?`, [
+      node.id,
+      blockId,
+    ]);
+    return { status: 201, body: { 'block-id': blockId }, location: `/openstore_v1/blocks/${blockId}` };
+  });
 }
 
-function checkSize(found: number, expected: number | undefined): void {
-  if (found === 0) throw new Refusal('source_empty', 'The source file has no bytes; a disk has one at least.');
-  if (found > MAX_BLOCK_SIZE) throw new Refusal('source_too_large', `The source has ${found} bytes; a disk has 64 TiB at most.`);
-  if (expected === undefined || expected === found) return;
-  throw new Refusal(
-    'source_size_differs',
-    `The source has ${found} bytes, not ${expected}; leave size out, or see that it is the right file.`,
+/** The block with the replica that is to be made of it. */
+async function insertBlock(
+  manager: EntityManager,
+  body: CreateBlock,
+  id: string,
+  more: { size: number; source: ShownSource; jobId: string | null },
+): Promise<Block> {
+  if (body.set_id !== undefined) await joinSet(manager, body.set_id);
+  const block = {
+    id,
+    name: body.name,
+    set_id: body.set_id ?? null,
+    size: more.size,
+    chunk_size: DEFAULT_CHUNK_SIZE,
+    state: 'creating' as const,
+    root_digest: null,
+    parent_block_id: body.parent_block_id ?? null,
+    source: more.source,
+    error_code: null,
+    error_message: null,
+    purge_at: null,
+    content_node_id: null,
+    created_at: new Date(),
+  };
+  await manager.insert(BlockSchema, block);
+  await manager.insert(ReplicaSchema, {
+    block_id: id,
+    pool_id: body.pool_id,
+    state: 'creating',
+    stored_bytes: 0,
+    job_id: more.jobId,
+    created_at: block.created_at,
+  });
+  return block;
+}
+
+export interface Import {
+  block: Block;
+  target: Pick<Pool, 'id'>;
+  seen: Seen;
+  parent: Parent | null;
+  extents: JobParams['import']['changed_extents'];
+  bandwidth?: number | undefined;
+}
+
+/** The job that fills a block in state `creating`, whose replica is planned for it. */
+export async function submitImport(manager: EntityManager, work: Import, jobId: string, caller: Caller): Promise<void> {
+  const { block, target, seen, parent } = work;
+  await submitJob(
+    manager,
     {
-      errors: [{ path: 'size', message: `the source has ${found} bytes` }],
+      kind: 'import',
+      nodeId: seen.nodeId,
+      blockId: block.id,
+      setId: block.set_id,
+      params: {
+        ...limited(work.bandwidth),
+        meta: await metaOf(manager, block),
+        block_id: block.id,
+        size: block.size,
+        chunk_size: block.chunk_size,
+        pool_id: target.id,
+        source: seen.ref,
+        parent,
+        changed_extents: work.extents,
+      },
+      claims: [
+        { resource: `block:${block.id}`, mode: 'exclusive' },
+        { resource: `pool:${target.id}`, mode: 'shared' },
+        ...(parent === null ? [] : readClaims(parent.block.id, parent.pool_id)),
+      ],
+      bytesTotal: block.size,
+      tokenId: caller.tokenId,
+      traceparent: caller.traceparent,
     },
+    { jobId },
   );
 }

@@ -1,45 +1,94 @@
-/** A block goes with all its replicas, or one replica of it goes: work of the one node that reaches them. */
+/** A block goes with all its replicas, to the trash or for good; or one replica of it goes, for good. */
 import { newId } from '@openservice/domain';
-import { type Block, type EntityManager, type Pool, PoolSchema, type Replica } from '@openservice/store';
+import type { JobParams } from '@openservice/protocol';
+import type { Block, EntityManager, Replica } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { submitJob } from '../jobs/submit-job.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
+import { removeBlockRow } from './block-row.ts';
 import type { Caller } from './caller.ts';
+import { dropContent } from './content-drop.ts';
+import type { JobRequest } from './job-request.ts';
 import { findBlock, replicasOf } from './lookups.ts';
-import { anyOnlineNode, nodeOfPool, workingNode } from './placement.ts';
-import { notFound, Refusal } from './refusal.ts';
+import { nodeForAll } from './placement.ts';
+import { poolsOf } from './read-from.ts';
+import { Refusal } from './refusal.ts';
 
-/** `poolId`: the replica there alone; null: the block with all of them. */
-export async function deleteBlock(deps: AppDeps, id: string, poolId: string | null, caller: Caller): Promise<Answer> {
+/** Who wants it; the center itself has no token. */
+export type Asker = Pick<JobRequest, 'tokenId' | 'traceparent'>;
+
+/** How long a deleted block can be had back, ms; 0: not at all. */
+export interface TrashWindow {
+  trashMs: number;
+}
+
+export interface DeleteOptions {
+  /** The replica there alone; null: the block with all of them. */
+  poolId: string | null;
+  /** Past the trash, or out of it. */
+  purge: boolean;
+}
+
+export async function deleteBlock(deps: AppDeps, id: string, options: DeleteOptions, caller: Caller): Promise<Answer> {
+  const { poolId } = options;
   const answer = await decide(deps.database, async (manager): Promise<Answer> => {
-    const jobId =
-      poolId === null ? await submitDelete(manager, id, caller) : await submitReplicaDelete(manager, id, poolId, caller);
-    if (jobId === null) return { status: 200, body: { 'block-id': id, 'job-id': null } };
-    return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
+    if (poolId !== null) return accepted(id, await submitReplicaDelete(manager, id, poolId, caller));
+    const jobId = await submitDelete(manager, id, { trashMs: options.purge ? 0 : deps.trashMs }, caller);
+    if (jobId !== null) return accepted(id, jobId);
+    return { status: 200, body: { 'block-id': id, 'job-id': null } };
   });
   deps.relay.poke();
+  await dropContent(deps, id);
   return answer;
 }
 
+function accepted(id: string, jobId: string): Answer {
+  return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
+}
+
 /** The job that deletes the block; null when there was nothing stored and its row went at once. */
-export async function submitDelete(manager: EntityManager, id: string, caller: Caller): Promise<string | null> {
+export async function submitDelete(
+  manager: EntityManager,
+  id: string,
+  { trashMs }: TrashWindow,
+  asker: Asker,
+): Promise<string | null> {
   const block = await findBlock(manager, id, { lock: true });
   await refuseHeld(manager, id);
-  if (block.state === 'deleting') throw new Refusal('block_not_available', `Block ${id} is being deleted already.`);
-  const replicas = await replicasOf(manager, [id]);
-  const where = replicas.length > 0 ? await nodeFor(manager, replicas) : await placeOfFailedImport(manager, id);
-  if (where === null) {
+  refuseState(block, trashMs > 0);
+  const all = await replicasOf(manager, [id]);
+  // What has no content yet, or is stored nowhere, cannot be had back.
+  const trash = trashMs > 0 && block.root_digest !== null && all.length > 0;
+  const replicas = all.filter((replica) => isStored(block, replica, trash));
+  const poolIds = replicas.length > 0 ? replicas.map((replica) => replica.pool_id) : await placeOfFailedJob(manager, block);
+  if (poolIds.length === 0) {
     await dropRow(manager, block);
     return null;
   }
   const jobId = newId('job');
-  await submit(manager, block, where, jobId, caller);
-  await manager.query(
-    "UPDATE replicas SET was_damaged = (state = 'damaged'), state = 'deleting', job_id = ? WHERE block_id = ?",
-    [jobId, id],
-  );
+  const params = trash
+    ? { block_id: id, pool_ids: poolIds, trash, trash_ms: trashMs }
+    : { block_id: id, pool_ids: poolIds, trash };
+  await submit(manager, block, params, jobId, asker);
+  await markDeleting(manager, id, poolIds, jobId);
   await manager.query("UPDATE blocks SET state = 'deleting', error_code = NULL, error_message = NULL WHERE id = ?", [id]);
   return jobId;
+}
+
+/** What waits for its content has nothing in a pool yet; what a move left behind is removed for good and not put into the trash. */
+function isStored(block: Block, replica: Replica, trash: boolean): boolean {
+  if (block.state === 'creating') return false;
+  return !(trash && replica.state === 'deleting');
+}
+
+function refuseState(block: Block, wantsTrash: boolean): void {
+  if (block.state === 'deleting') throw new Refusal('block_not_available', `Block ${block.id} is being deleted already.`);
+  if (block.state !== 'trashed' || !wantsTrash) return;
+  const until = block.purge_at === null ? '' : ` until ${block.purge_at.toISOString()}`;
+  throw new Refusal(
+    'block_not_available',
+    `Block ${block.id} is in the trash${until}; POST …?action=undelete brings it back, DELETE …?purge=true removes it for good.`,
+  );
 }
 
 /** The block stays available by its other replicas. */
@@ -56,68 +105,65 @@ async function submitReplicaDelete(manager: EntityManager, id: string, poolId: s
       `The replica in pool ${poolId} is the last good one of block ${id}; delete the block itself if it is to go.`,
     );
   }
+  return removeReplica(manager, block, poolId, caller);
+}
+
+/** The job that removes the replica in that pool for good. Its claims are checked; whether others are left is the caller's to know. */
+export async function removeReplica(manager: EntityManager, block: Block, poolId: string, asker: Asker): Promise<string> {
   const jobId = newId('job');
-  await submit(manager, block, await nodeFor(manager, [going]), jobId, caller);
-  await manager.query(
-    "UPDATE replicas SET was_damaged = (state = 'damaged'), state = 'deleting', job_id = ? WHERE block_id = ? AND pool_id = ?",
-    [jobId, id, poolId],
-  );
+  await submit(manager, block, { block_id: block.id, pool_ids: [poolId], trash: false }, jobId, asker);
+  await markDeleting(manager, block.id, [poolId], jobId);
   return jobId;
 }
 
-interface Where {
-  nodeId: string;
-  poolIds: string[];
-}
-
-/** The node that reaches all of these replicas. */
-async function nodeFor(manager: EntityManager, replicas: readonly Replica[]): Promise<Where> {
-  const poolIds = replicas.map((replica) => replica.pool_id);
-  const pools = await findPools(manager, poolIds);
-  const bound = new Set(pools.map(nodeOfPool).filter((node) => node !== null));
-  if (bound.size > 1) {
-    throw new Refusal(
-      'replicas_on_several_nodes',
-      `Replicas of this block are on several nodes (${[...bound].join(', ')}); delete all but one of them first, each with DELETE …?pool_id=.`,
-    );
-  }
-  const [only] = bound;
-  const node = only === undefined ? await anyOnlineNode(manager) : await workingNode(manager, only);
-  return { nodeId: node.id, poolIds };
-}
-
-/** An import that failed may have left something uncommitted in its pool; its node clears it. Null when there is no such place. */
-async function placeOfFailedImport(manager: EntityManager, blockId: string): Promise<Where | null> {
-  const [job] = await manager.query<{ node_id: string; pool_id: string | null }[]>(
-    `SELECT node_id, JSON_UNQUOTE(JSON_EXTRACT(params, '$.pool_id')) AS pool_id FROM jobs
-     WHERE block_id = ? AND kind = 'import' ORDER BY id DESC LIMIT 1`,
-    [blockId],
+/** Remembers what a delete that fails gives back. One that is `deleting` is the rest of a move: it was remembered then. */
+async function markDeleting(manager: EntityManager, id: string, poolIds: readonly string[], jobId: string): Promise<void> {
+  await manager.query(
+    `UPDATE replicas SET was_damaged = IF(state IN ('deleting', 'trashed'), was_damaged, state = 'damaged'), state = 'deleting', job_id = ?
+     WHERE block_id = ? AND pool_id IN (${poolIds.map(() => '?').join(', ')})`,
+    [jobId, id, ...poolIds],
   );
-  if (job === undefined || job.pool_id === null) return null;
-  const [pool] = await findPools(manager, [job.pool_id]);
-  return pool === undefined ? null : { nodeId: job.node_id, poolIds: [pool.id] };
 }
 
-function findPools(manager: EntityManager, ids: readonly string[]): Promise<Pool[]> {
-  return manager.createQueryBuilder(PoolSchema, 'p').where('p.id IN (:...ids)', { ids }).orderBy('p.id').getMany();
+/** An import or copy that failed may have left something uncommitted in its pool; a node clears it. Empty when there is no such place. */
+async function placeOfFailedJob(manager: EntityManager, block: Block): Promise<string[]> {
+  if (block.state === 'creating') return [];
+  const [job] = await manager.query<{ pool_id: string | null }[]>(
+    `SELECT JSON_UNQUOTE(JSON_EXTRACT(params, '$.pool_id')) AS pool_id FROM jobs
+     WHERE (block_id = ? AND kind = 'import') OR (block_id = ? AND kind = 'copy' AND result_block_id = ?) ORDER BY id DESC LIMIT 1`,
+    [block.id, copiedFrom(block), block.id],
+  );
+  if (job === undefined || job.pool_id === null) return [];
+  return (await poolsOf(manager, [job.pool_id])).map((pool) => pool.id);
 }
 
-async function submit(manager: EntityManager, block: Block, where: Where, jobId: string, caller: Caller): Promise<void> {
+function copiedFrom(block: Block): string | null {
+  return block.source?.type === 'block' && typeof block.source.block_id === 'string' ? block.source.block_id : null;
+}
+
+async function submit(
+  manager: EntityManager,
+  block: Block,
+  params: JobParams['delete'],
+  jobId: string,
+  asker: Asker,
+): Promise<void> {
+  const node = await nodeForAll(manager, await poolsOf(manager, params.pool_ids));
   await submitJob(
     manager,
     {
       kind: 'delete',
-      nodeId: where.nodeId,
+      nodeId: node.id,
       blockId: block.id,
       setId: block.set_id,
-      params: { block_id: block.id, pool_ids: where.poolIds },
+      params,
       claims: [
         { resource: `block:${block.id}`, mode: 'exclusive' },
-        ...where.poolIds.map((id) => ({ resource: `pool:${id}`, mode: 'shared' as const })),
+        ...params.pool_ids.map((id) => ({ resource: `pool:${id}`, mode: 'shared' as const })),
       ],
       bytesTotal: block.size,
-      tokenId: caller.tokenId,
-      traceparent: caller.traceparent,
+      tokenId: asker.tokenId,
+      traceparent: asker.traceparent,
     },
     { jobId },
   );
@@ -137,9 +183,8 @@ export async function refuseHeld(manager: EntityManager, blockId: string): Promi
   );
 }
 
+/** A replica that was planned and never came to be goes with it. */
 async function dropRow(manager: EntityManager, block: Block): Promise<void> {
-  const gone = (await manager.query('DELETE FROM blocks WHERE id = ?', [block.id])) as { affectedRows: number };
-  if (gone.affectedRows !== 1) throw notFound('block', block.id);
-  if (block.set_id !== null)
-    await manager.query('UPDATE sets SET block_count = GREATEST(0, block_count - 1) WHERE id = ?', [block.set_id]);
+  await manager.query("DELETE FROM replicas WHERE block_id = ? AND state = 'creating'", [block.id]);
+  await removeBlockRow(manager, block, block.state !== 'trashed');
 }

@@ -1,15 +1,18 @@
 /**
- * An empty set goes at once. With cascade, every block of it gets its delete job in one transaction, or none does; the set
- * goes at once and the jobs keep its id. A block whose deletion fails stays, without a set, and says why.
+ * A set without blocks goes at once; what it has in the trash stays there, without a set. With cascade, every block of it gets its delete
+ * job (into the trash) in one transaction, or none does; the set goes at once and the jobs keep its id. A block whose deletion fails stays,
+ * without a set, and says why.
  */
-import { BlockSchema, BlockSetSchema } from '@openservice/store';
+import { type Block, BlockSchema, BlockSetSchema } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { audit } from '../jobs/submit-job.ts';
 import { type Answer, decide } from './answers.ts';
 import { type Caller, mayActAs } from './caller.ts';
+import { dropContent } from './content-drop.ts';
 import { submitDelete } from './delete-block.ts';
 import { findSet } from './lookups.ts';
 import { Refusal } from './refusal.ts';
+import { IN_TRASH_SQL } from './set-membership.ts';
 
 /** More would hold too many locks at once. */
 const MOST_BLOCKS = 1000;
@@ -18,9 +21,14 @@ export async function deleteSet(deps: AppDeps, id: string, cascade: boolean, cal
   if (cascade && !mayActAs(caller, 'admin')) {
     throw new Refusal('forbidden', `cascade=true needs the role admin; the token has the role ${caller.role}.`);
   }
+  let dropped: string[] = [];
   const answer = await decide(deps.database, async (manager): Promise<Answer> => {
+    dropped = [];
     await findSet(manager, id, { lock: true });
-    const blocks = await manager.find(BlockSchema, { where: { set_id: id }, order: { id: 'ASC' }, take: MOST_BLOCKS + 1 });
+    const blocks = await manager.query<Pick<Block, 'id' | 'state'>[]>(
+      `SELECT id, state FROM blocks WHERE set_id = ? AND NOT ${IN_TRASH_SQL} ORDER BY id LIMIT ${MOST_BLOCKS + 1}`,
+      [id],
+    );
     if (blocks.length > 0 && !cascade) {
       throw new Refusal(
         'set_not_empty',
@@ -34,10 +42,11 @@ export async function deleteSet(deps: AppDeps, id: string, cascade: boolean, cal
       throw new Refusal('set_too_large', `Set ${id} has more than ${MOST_BLOCKS} blocks; delete some of them first.`);
     }
     const jobIds: string[] = [];
-    for (const block of blocks) {
-      if (block.state === 'deleting') continue;
-      const jobId = await submitDelete(manager, block.id, caller);
-      if (jobId !== null) jobIds.push(jobId);
+    for (const { id: blockId, state } of blocks) {
+      if (state === 'deleting') continue;
+      const jobId = await submitDelete(manager, blockId, deps, caller);
+      if (jobId === null) dropped.push(blockId);
+      else jobIds.push(jobId);
     }
     await manager.update(BlockSchema, { set_id: id }, { set_id: null });
     await manager.delete(BlockSetSchema, { id });
@@ -47,5 +56,6 @@ export async function deleteSet(deps: AppDeps, id: string, cascade: boolean, cal
     return { status: 202, body, location: `/openstore_v1/jobs?set_id=${id}&kind=delete` };
   });
   deps.relay.poke();
+  for (const blockId of dropped) await dropContent(deps, blockId);
   return answer;
 }

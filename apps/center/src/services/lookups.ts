@@ -70,6 +70,12 @@ export function replicasOf(manager: EntityManager, blockIds: readonly string[]):
 
 export function mustBeAvailable(block: Block): void {
   if (block.state === 'available' && block.root_digest !== null) return;
+  if (block.state === 'trashed') {
+    throw new Refusal(
+      'block_not_available',
+      `Block ${block.id} is in the trash; bring it back with POST /openstore_v1/blocks/${block.id}?action=undelete.`,
+    );
+  }
   const why = block.error_message === null ? '' : ` (${block.error_message})`;
   throw new Refusal('block_not_available', `Block ${block.id} is ${block.state}${why}; it must be available for this.`);
 }

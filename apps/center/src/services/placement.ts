@@ -7,22 +7,17 @@ import { Refusal } from './refusal.ts';
 /** The node that `pool` binds work to; null: any. */
 export const nodeOfPool = (pool: Pool): string | null => (pool.type === 'local' || pool.type === 'dedup' ? pool.node_id : null);
 
-export function isReachable(pool: Pool, nodeId: string): boolean {
-  const bound = nodeOfPool(pool);
-  return bound === null || bound === nodeId;
-}
-
 /** The node, or a refusal when it takes no new work. A node that is away for the moment takes it: its command waits. */
 export async function workingNode(manager: EntityManager, nodeId: string): Promise<Node> {
   const node = await findNode(manager, nodeId);
-  if (node.state === 'draining' || node.state === 'drained') {
-    throw new Refusal(
-      'node_draining',
-      `Node ${nodeId} takes no new jobs (${node.state}); activate it with POST /openstore_v1/nodes/${nodeId}?action=activate.`,
-    );
-  }
-  return node;
+  if (takesWork(node)) return node;
+  throw new Refusal(
+    'node_draining',
+    `Node ${nodeId} takes no new jobs (${node.state}); activate it with POST /openstore_v1/nodes/${nodeId}?action=activate.`,
+  );
 }
+
+const takesWork = (node: Node): boolean => node.state !== 'draining' && node.state !== 'drained';
 
 /** The node that has been seen last among those that are online. TransientError `node_unavailable` when there is none. */
 export async function anyOnlineNode(manager: EntityManager): Promise<Node> {
@@ -33,4 +28,22 @@ export async function anyOnlineNode(manager: EntityManager): Promise<Node> {
   });
   if (node !== undefined) return node;
   throw new TransientError('node_unavailable', 'No node is online; start one, or activate one that is draining.');
+}
+
+/** `asked` where it is given, else the node of the first pool that binds work to one, else any that is online. */
+export async function chooseNode(manager: EntityManager, asked: string | undefined, ...pools: Pool[]): Promise<Node> {
+  const nodeId = asked ?? pools.map(nodeOfPool).find((node) => node !== null);
+  return nodeId === undefined ? anyOnlineNode(manager) : workingNode(manager, nodeId);
+}
+
+/** For work in all of `pools`: the node whose directories most of them are; else any that is online. */
+export async function nodeForAll(manager: EntityManager, pools: readonly Pool[]): Promise<Node> {
+  const counts = new Map<string, number>();
+  for (const bound of pools.map(nodeOfPool)) if (bound !== null) counts.set(bound, (counts.get(bound) ?? 0) + 1);
+  const ids = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([id]) => id);
+  for (const id of ids) {
+    const node = await findNode(manager, id);
+    if (takesWork(node)) return node;
+  }
+  return ids[0] === undefined ? anyOnlineNode(manager) : workingNode(manager, ids[0]);
 }

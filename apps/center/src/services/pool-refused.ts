@@ -16,7 +16,7 @@ export async function explained(manager: EntityManager, error: unknown, body: Cr
   if (error.code === 'pool_not_initialised' && 'id' in body && body.id !== undefined)
     return refuse(error.code, 'id', 'no pool of this id lies there; see the place, or leave id out for a new pool');
   if (body.type === 'remote') return ofRemote(error, pool, refuse);
-  if (error.outcome === 'transient')
+  if (isUnreached(error))
     return refuse('pool_unreachable', placeField(body), 'see that it is right and can be reached from the node');
   return error;
 }
@@ -25,6 +25,9 @@ type Refuse = (code: string, path: string, message: string, more?: Record<string
 
 /** The node itself did not answer, or had no center to ask: try again. */
 const isAway = ({ code }: OpenServiceError): boolean => code === 'node_unavailable' || code === 'center_unavailable';
+
+/** Also a probe that the node gave up in the end. */
+const isUnreached = ({ code, outcome }: OpenServiceError): boolean => outcome === 'transient' || code === 'cancelled';
 
 const sentence = (text: string): string => `${text[0]?.toUpperCase()}${text.slice(1)}.`;
 
@@ -60,30 +63,44 @@ const placeField = (body: CreatePool): string => {
   return body.type === 's3' && body.endpoint !== undefined ? 'endpoint' : 'host';
 };
 
-/** Codes of ours that would say something else of this call: 401 and 404 are about this center. */
+/** The codes of `libs/pools/src/remote`; `unauthorized` and `pool_not_found` would say something of this center here. */
 function ofRemote(error: OpenServiceError, pool: Pool, refuse: Refuse): OpenServiceError {
-  const { code, outcome, message } = error;
-  if (/fingerprint|certificate|tls/i.test(`${code} ${message}`)) {
-    return refuse(
-      'remote_certificate_refused',
-      'tls_fingerprint',
-      'give the SHA-256 of its certificate (pool_fingerprint of the node at its own center)',
-    );
+  const at = `${pool.host}:${pool.port}`;
+  const ownNode = pool.node_id !== null;
+  switch (error.code) {
+    case 'tls_untrusted':
+    case 'tls_fingerprint_mismatch':
+      return refuse(
+        'remote_certificate_refused',
+        'tls_fingerprint',
+        'give the SHA-256 of its certificate: pool_fingerprint of the node at its own center',
+      );
+    case 'unauthorized':
+    case 'forbidden':
+      return ownNode
+        ? refuse('remote_access_denied', 'host', `see that node ${pool.node_id} and this center have the same time`)
+        : refuse(
+            'remote_access_denied',
+            'access_key',
+            'give a key from PUT /openstore_v1/access_keys of its center, for this very pool',
+          );
+    case 'pool_not_found':
+      return refuse(
+        'remote_pool_not_found',
+        'remote_pool',
+        'give a name that the node exports, or the id of a pool of its center',
+      );
+    case 'https_required':
+      return refuse(error.code, 'https', 'leave it out');
+    case 'not_a_pool_server':
+      return refuse(error.code, 'host', 'give host and port of a node: its pool_endpoint');
+    default:
+      return isUnreached(error) || error.code === 'internal'
+        ? refuse(
+            'pool_unreachable',
+            'host',
+            `see that a pool server listens at ${at} and can be reached from the node that tried`,
+          )
+        : error;
   }
-  if (/unauthor|denied|forbidden/.test(code)) {
-    const remedy =
-      pool.node_id === null
-        ? 'give a key from PUT /openstore_v1/access_keys of its center, for this pool'
-        : 'see that the node has synced with this center';
-    return refuse('remote_access_denied', pool.node_id === null ? 'access_key' : 'host', remedy);
-  }
-  if (/pool_not|no_pool|unknown_pool|not_found|pool_unknown/.test(code))
-    return refuse('remote_pool_not_found', 'remote_pool', `give a name that the node exports, or the id of a pool of its center`);
-  if (outcome !== 'permanent' || code === 'internal')
-    return refuse(
-      'pool_unreachable',
-      'host',
-      `see that a pool server listens at ${pool.host}:${pool.port} and is reached from the node that tried`,
-    );
-  return error;
 }

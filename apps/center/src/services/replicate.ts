@@ -1,12 +1,13 @@
-/** What upload and restore into a pool share: a further replica of an available block. */
+/** What upload, move and restore into a pool share: a further replica of an available block. */
 import { newId } from '@openservice/domain';
-import type { JobParams } from '@openservice/protocol';
 import { type Block, type EntityManager, type Pool, type Replica, ReplicaSchema } from '@openservice/store';
 import { submitJob } from '../jobs/submit-job.ts';
+import { metaOf } from './block-meta.ts';
 import type { Caller } from './caller.ts';
+import type { ClaimRequest } from './job-request.ts';
 import { replicasOf, usablePool } from './lookups.ts';
-import { anyOnlineNode, nodeOfPool, workingNode } from './placement.ts';
-import { blockRef, chooseFor, readable } from './read-from.ts';
+import { chooseNode } from './placement.ts';
+import { bestSource, blockRef, readable, readClaims } from './read-from.ts';
 import { Refusal } from './refusal.ts';
 
 export interface Route {
@@ -14,62 +15,61 @@ export interface Route {
   from: Pool;
 }
 
-/** The node that reaches the target and a replica to read. */
+/** Bytes a second, only where it is given: a job's parameters say nothing of what nobody asked for. */
+export function limited(bandwidth: number | undefined): { bandwidth?: number } {
+  return bandwidth === undefined ? {} : { bandwidth };
+}
+
+/** The target's node, where it is a directory; else the source's; else any. Read is what the target has itself, where it has the block. */
 export async function routeInto(
   manager: EntityManager,
   block: Block,
   target: Pool,
   fromPoolId: string | undefined,
 ): Promise<Route> {
-  const pools = (await readable(manager, block, fromPoolId)).filter((pool) => pool.id !== target.id);
-  const bound = nodeOfPool(target);
-  if (bound !== null) {
-    await workingNode(manager, bound);
-    return { nodeId: bound, from: chooseFor(bound, pools, block) };
-  }
-  const [first] = pools;
-  if (first === undefined) {
-    throw new Refusal('no_reachable_replica', `Block ${block.id} has no available replica to read from; see its replicas.`);
-  }
-  const nodeId = nodeOfPool(first);
-  const node = nodeId === null ? await anyOnlineNode(manager) : await workingNode(manager, nodeId);
-  return { nodeId: node.id, from: first };
+  const pools = await readable(manager, block, fromPoolId);
+  const node = await chooseNode(manager, undefined, target, ...pools);
+  const own = pools.find((pool) => pool.id === target.id);
+  return { nodeId: node.id, from: own ?? (await bestSource(manager, block, pools, node.id)) };
 }
 
+interface Replicated {
+  block: Block;
+  target: Pool;
+  route: Route;
+  bandwidth: number | undefined;
+}
+
+/** The job's id. Refused where the pool has a replica of the block already. */
 export async function submitReplica(
   manager: EntityManager,
-  kind: 'upload' | 'restore',
-  block: Block,
-  target: Pool,
-  route: Route,
+  kind: 'upload' | 'restore' | 'move',
+  { block, target, route, bandwidth }: Replicated,
   caller: Caller,
 ): Promise<string> {
   const replicas = await replicasOf(manager, [block.id]);
   const existing = replicas.find((replica) => replica.pool_id === target.id);
-  if (existing !== undefined) await refuseExisting(block, target, existing);
+  if (existing !== undefined) refuseExisting(block, target, existing);
   const jobId = newId('job');
+  const written = {
+    ...limited(bandwidth),
+    meta: await metaOf(manager, block),
+    block: blockRef(block),
+    from_pool_id: route.from.id,
+  };
   const common = {
     nodeId: route.nodeId,
     blockId: block.id,
     setId: block.set_id,
-    claims: [
-      { resource: `block:${block.id}`, mode: 'shared' as const },
-      { resource: `replica:${block.id}/${target.id}`, mode: 'exclusive' as const },
-      { resource: `pool:${target.id}`, mode: 'shared' as const },
-      { resource: `pool:${route.from.id}`, mode: 'shared' as const },
-    ],
+    claims: claimsOf(kind, block, target, route.from),
     bytesTotal: block.size,
     tokenId: caller.tokenId,
     traceparent: caller.traceparent,
   };
-  const upload: JobParams['upload'] = { block: blockRef(block), from_pool_id: route.from.id, pool_id: target.id };
-  const restore: JobParams['restore'] = {
-    block: blockRef(block),
-    from_pool_id: route.from.id,
-    target: { type: 'pool', pool_id: target.id },
-  };
-  if (kind === 'upload') await submitJob(manager, { ...common, kind, params: upload }, { jobId });
-  else await submitJob(manager, { ...common, kind, params: restore }, { jobId });
+  if (kind === 'restore') {
+    const into = { type: 'pool' as const, pool_id: target.id };
+    await submitJob(manager, { ...common, kind, params: { ...written, target: into, delta: false } }, { jobId });
+  } else await submitJob(manager, { ...common, kind, params: { ...written, pool_id: target.id } }, { jobId });
   await manager.insert(ReplicaSchema, {
     block_id: block.id,
     pool_id: target.id,
@@ -82,7 +82,18 @@ export async function submitReplica(
   return jobId;
 }
 
-async function refuseExisting(block: Block, target: Pool, existing: Replica): Promise<never> {
+/** A move has its source for itself: who reads it would lose it half-way. Readers of other replicas go on, only deleting the block does not. */
+function claimsOf(kind: 'upload' | 'restore' | 'move', block: Block, target: Pool, from: Pool): ClaimRequest[] {
+  const source = `replica:${block.id}/${from.id}`;
+  return [
+    ...readClaims(block.id, from.id).filter(({ resource }) => resource !== source),
+    { resource: source, mode: kind === 'move' ? 'exclusive' : 'shared' },
+    { resource: `replica:${block.id}/${target.id}`, mode: 'exclusive' },
+    { resource: `pool:${target.id}`, mode: 'shared' },
+  ];
+}
+
+function refuseExisting(block: Block, target: Pool, existing: Replica): never {
   if (existing.state === 'available') {
     throw new Refusal('replica_exists', `Pool ${target.id} has a replica of block ${block.id} already.`);
   }

@@ -1,23 +1,26 @@
-/** A block comes back: into a pool, or to a file of a node. */
+/** A block comes back: into a pool, to a file or block device of a node, or to an NBD server. */
 import { newId } from '@openservice/domain';
-import type { Block, DataSource } from '@openservice/store';
+import type { JobParams } from '@openservice/protocol';
+import type { NodeRequest } from '@openservice/runtime';
 import type { AppDeps } from '../http/deps.ts';
 import { submitJob } from '../jobs/submit-job.ts';
 import type { RestoreBlock } from '../routes/schemas/restore-block.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { findBlock, mustBeAvailable, usablePool } from './lookups.ts';
-import { nodeOfPool, workingNode } from './placement.ts';
-import { blockRef, chooseFor, readable } from './read-from.ts';
+import { chooseNode, nodeOfPool } from './placement.ts';
+import { bestSource, blockRef, readable, readClaims } from './read-from.ts';
 import { invalidRequest, Refusal } from './refusal.ts';
-import { routeInto, submitReplica } from './replicate.ts';
+import { limited, routeInto, submitReplica } from './replicate.ts';
 
 const PROBE_LIMIT_MS = 10_000;
+
+type Target = Exclude<NonNullable<RestoreBlock['target']>, { type: 'source' }>;
 
 export async function restoreBlock(deps: AppDeps, id: string, body: RestoreBlock, caller: Caller): Promise<Answer> {
   const answer =
     body.pool_id === undefined
-      ? await restoreToFile(deps, id, body, caller)
+      ? await restoreOut(deps, id, targetOf(body), body, caller)
       : await restoreToPool(deps, id, body.pool_id, body, caller);
   deps.relay.poke();
   return answer;
@@ -29,37 +32,28 @@ function restoreToPool(deps: AppDeps, id: string, poolId: string, body: RestoreB
     mustBeAvailable(block);
     const target = await usablePool(manager, poolId);
     const route = await routeInto(manager, block, target, body.from_pool_id);
-    const jobId = await submitReplica(manager, 'restore', block, target, route, caller);
+    const jobId = await submitReplica(manager, 'restore', { block, target, route, bandwidth: body.bandwidth }, caller);
     return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
   });
 }
 
-async function restoreToFile(deps: AppDeps, id: string, body: RestoreBlock, caller: Caller): Promise<Answer> {
-  if (body.target?.type !== 'file') {
-    throw new Refusal(
-      'target_type_not_supported',
-      `Targets of type ${body.target?.type} arrive with a later version; supported: file, or pool_id.`,
-      {
-        errors: [{ path: 'target.type', message: 'supported: file' }],
-      },
-    );
-  }
-  const { path } = body.target;
-  const seen = await findBlock(deps.database.manager, id);
+async function restoreOut(deps: AppDeps, id: string, target: Target, body: RestoreBlock, caller: Caller): Promise<Answer> {
+  const { manager: reader } = deps.database;
+  const seen = await findBlock(reader, id);
   mustBeAvailable(seen);
-  const nodeId = body.target.node_id ?? (await nodeOfReplica(deps.database, seen, body.from_pool_id));
-  await workingNode(deps.database.manager, nodeId);
-  await deps.nodes.call(
-    nodeId,
-    'target_probe',
-    { target: { type: 'file', path }, size: seen.size },
-    { timeoutMs: PROBE_LIMIT_MS },
-  );
+  const pools = await readable(reader, seen, body.from_pool_id);
+  if (target.type === 'file' && target.node_id === undefined && pools.every((pool) => nodeOfPool(pool) === null)) {
+    throw invalidRequest([{ path: 'target.node_id', message: 'is required: the replicas of this block belong to no node' }]);
+  }
+  const { id: nodeId } = await chooseNode(reader, target.node_id, ...pools);
+  const delta = body.delta ?? false;
+  const probe = { target: probeOf(target), size: seen.size, delta };
+  await deps.nodes.call(nodeId, 'target_probe', probe, { timeoutMs: PROBE_LIMIT_MS });
 
   return decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });
     mustBeAvailable(block);
-    const from = chooseFor(nodeId, await readable(manager, block, body.from_pool_id), block);
+    const from = await bestSource(manager, block, await readable(manager, block, body.from_pool_id), nodeId);
     const jobId = newId('job');
     await submitJob(
       manager,
@@ -68,11 +62,14 @@ async function restoreToFile(deps: AppDeps, id: string, body: RestoreBlock, call
         nodeId,
         blockId: id,
         setId: block.set_id,
-        params: { block: blockRef(block), from_pool_id: from.id, target: { type: 'file', node_id: nodeId, path } },
-        claims: [
-          { resource: `block:${id}`, mode: 'shared' },
-          { resource: `pool:${from.id}`, mode: 'shared' },
-        ],
+        params: {
+          ...limited(body.bandwidth),
+          block: blockRef(block),
+          from_pool_id: from.id,
+          target: refOf(target, nodeId),
+          delta,
+        },
+        claims: readClaims(id, from.id),
         bytesTotal: block.size,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
@@ -83,11 +80,21 @@ async function restoreToFile(deps: AppDeps, id: string, body: RestoreBlock, call
   });
 }
 
-/** Left out, the node is that of the replica to read, where it has one. */
-async function nodeOfReplica(database: DataSource, block: Block, fromPoolId: string | undefined): Promise<string> {
-  const bound = (await readable(database.manager, block, fromPoolId)).map(nodeOfPool).find((node) => node !== null);
-  if (bound === undefined || bound === null) {
-    throw invalidRequest([{ path: 'target.node_id', message: 'is required: the replicas of this block belong to no node' }]);
-  }
-  return bound;
+function targetOf(body: RestoreBlock): Target {
+  if (body.target !== undefined && body.target.type !== 'source') return body.target;
+  throw new Refusal(
+    'target_type_not_supported',
+    'Targets of type source arrive with a later version; supported: file, nbd, or pool_id.',
+    {
+      errors: [{ path: 'target.type', message: 'supported: file, nbd' }],
+    },
+  );
+}
+
+function probeOf(target: Target): NodeRequest<'target_probe'>['target'] {
+  return target.type === 'file' ? { type: 'file', path: target.path } : { type: 'nbd', uri: target.uri };
+}
+
+function refOf(target: Target, nodeId: string): JobParams['restore']['target'] {
+  return target.type === 'file' ? { type: 'file', node_id: nodeId, path: target.path } : { type: 'nbd', uri: target.uri };
 }

@@ -9,6 +9,7 @@ import { withReplicas } from './blocks.ts';
 import type { Caller } from './caller.ts';
 import { findSet, replicasOf } from './lookups.ts';
 import { containing, type PageRequest, page } from './paging.ts';
+import { IN_TRASH_SQL } from './set-membership.ts';
 import { setView } from './views.ts';
 
 /** Blocks shown with a set; the rest with `GET /blocks?set_id=`. */
@@ -24,11 +25,12 @@ export async function listSets(database: DataSource, request: PageRequest & { fi
 
 export async function getSet(database: DataSource, id: string): Promise<Answer> {
   const set = await findSet(database.manager, id);
-  const blocks = await database.manager.find(BlockSchema, {
-    where: { set_id: id },
-    order: { id: 'ASC' },
-    take: SHOWN_BLOCKS + 1,
-  });
+  const blocks = await database.manager
+    .createQueryBuilder(BlockSchema, 'blocks')
+    .where(`blocks.set_id = :id AND NOT ${IN_TRASH_SQL}`, { id })
+    .orderBy('blocks.id')
+    .limit(SHOWN_BLOCKS + 1)
+    .getMany();
   const shown = blocks.slice(0, SHOWN_BLOCKS);
   const replicas = await replicasOf(
     database.manager,

@@ -95,6 +95,8 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
     redisUrl,
     ready: () => ({ mysql: true, nats: true, redis: false }),
     log: createLog({ name: 'test', level: 'silent' }),
+    trashMs: 24 * 3600_000,
+    contentMs: 24 * 3600_000,
     dataDir,
     version: '0.0.0-test',
   };

@@ -20,17 +20,20 @@ interface ReplicaRow {
 
 export interface BlockRow {
   id: string;
-  state: 'creating' | 'available' | 'deleting' | 'error';
+  state: 'creating' | 'available' | 'deleting' | 'trashed' | 'error';
   size: number;
   set_id: string | null;
   root_digest: string | null;
+  /** Set while the block is in the trash, and while it is removed out of it. */
+  purge_at: Date | null;
+  content_node_id: string | null;
   error_code: string | null;
 }
 
 /** The block's row, locked, so that what is counted of it is counted once. */
 export async function lockBlock(manager: EntityManager, blockId: string | null): Promise<BlockRow | null> {
   const [row] = await manager.query<(BlockRow & { size: string | number })[]>(
-    'SELECT id, state, size, set_id, root_digest, error_code FROM blocks WHERE id = ? FOR UPDATE',
+    'SELECT id, state, size, set_id, root_digest, purge_at, content_node_id, error_code FROM blocks WHERE id = ? FOR UPDATE',
     [blockId],
   );
   return row === undefined ? null : { ...row, size: Number(row.size) };
@@ -65,10 +68,10 @@ export async function replicaArrived(
   );
 }
 
-/** The replica that `job` was making never came to be. */
-export async function replicaAbandoned(manager: EntityManager, job: Job): Promise<void> {
+/** The replica of `blockId` that `job` was making never came to be. */
+export async function replicaAbandoned(manager: EntityManager, job: Job, blockId: string | null = job.block_id): Promise<void> {
   await manager.query("DELETE FROM replicas WHERE block_id = ? AND state = 'creating' AND (job_id = ? OR job_id IS NULL)", [
-    job.block_id,
+    blockId,
     job.id,
   ]);
 }

@@ -1,38 +1,20 @@
-import { jobParams } from '@openservice/protocol';
-import { type KindEffects, lockBlock, poolIsAvailable, replicaAbandoned, replicaArrived, replicaPlanned } from './effects.ts';
+import { type JobParams, jobParams } from '@openservice/protocol';
+import type { EntityManager } from '@openservice/store';
+import type { KindEffects } from './effects.ts';
+import { blockMade, blockNotMade, makeBlockAgain } from './new-block.ts';
+import { sourceGone } from './upload.ts';
 
-/** An import makes the block: it is `available` with it, `error` without. */
 export const importEffects: KindEffects = {
-  async succeeded(manager, job, result) {
-    const block = await lockBlock(manager, job.block_id);
-    if (block === null) return;
-    const size = result.size ?? block.size;
-    await manager.query(
-      "UPDATE blocks SET state = 'available', size = ?, root_digest = ?, error_code = NULL, error_message = NULL WHERE id = ?",
-      [size, result.root_digest, block.id],
-    );
-    for (const replica of result.replicas) {
-      if (replica.state !== 'available') continue;
-      await replicaArrived(manager, { ...block, size }, replica.pool_id, replica.stored_bytes, result.verified);
-    }
-  },
+  succeeded: (manager, job, result) => blockMade(manager, job.block_id, result),
 
-  async ended(manager, job, error) {
-    await lockBlock(manager, job.block_id);
-    await replicaAbandoned(manager, job);
-    await manager.query(
-      "UPDATE blocks SET state = 'error', error_code = ?, error_message = ? WHERE id = ? AND state = 'creating'",
-      [error.code, error.message.slice(0, 2000), job.block_id],
-    );
-  },
+  ended: (manager, job, error) => blockNotMade(manager, job, job.block_id, error),
 
   async again(manager, job, next) {
     const params = jobParams.import.parse(job.params);
-    const block = await lockBlock(manager, params.block_id);
-    if (block?.state !== 'error') return `block ${params.block_id} is ${block?.state ?? 'gone'}, not in error.`;
-    if (!(await poolIsAvailable(manager, params.pool_id))) return `pool ${params.pool_id} is not available.`;
-    if (!(await replicaPlanned(manager, block.id, params.pool_id, next))) return `pool ${params.pool_id} has the block already.`;
-    await manager.query("UPDATE blocks SET state = 'creating', error_code = NULL, error_message = NULL WHERE id = ?", [block.id]);
-    return null;
+    return (await parentGone(manager, params)) ?? (await makeBlockAgain(manager, params.block_id, params.pool_id, next));
   },
 };
+
+async function parentGone(manager: EntityManager, { parent }: JobParams['import']): Promise<string | null> {
+  return parent === null ? null : sourceGone(manager, parent.block, parent.pool_id);
+}

@@ -1,27 +1,67 @@
 import { z } from '@hono/zod-openapi';
-import { bytes, idOf, time } from './fields.ts';
+import { bandwidth, bytes, idOf, name, time } from './fields.ts';
 import { listQuery, nameFilter, nextMarker } from './lists.ts';
 
-export const uploadBody = z.strictObject({ pool_id: idOf('pool'), from_pool_id: idOf('pool').optional() }).openapi('Upload');
+const fromPool = idOf('pool').optional();
+
+export const uploadBody = z.strictObject({ pool_id: idOf('pool'), from_pool_id: fromPool, bandwidth }).openapi('Upload');
 export type UploadBlock = z.output<typeof uploadBody>;
 
-export const verifyBody = z.strictObject({ from_pool_id: idOf('pool').optional() }).openapi('Verify');
+/** Left out, `name` is that of the block, and the copy belongs to no set. */
+export const copyBody = z
+  .strictObject({
+    pool_id: idOf('pool'),
+    name: name(255).optional(),
+    set_id: idOf('set').optional(),
+    from_pool_id: fromPool,
+    bandwidth,
+  })
+  .openapi('Copy');
+export type CopyBlock = z.output<typeof copyBody>;
+
+export const moveBody = z.strictObject({ pool_id: idOf('pool'), from_pool_id: fromPool, bandwidth }).openapi('Move');
+export type MoveBlock = z.output<typeof moveBody>;
+
+export const verifyBody = z
+  .strictObject({
+    from_pool_id: fromPool,
+    sample: z
+      .number()
+      .gt(0, 'must be more than 0')
+      .max(1, 'must be 1 at most')
+      .default(1)
+      .openapi({ description: 'Part of the chunks that are read, chosen anew by each job; 1 is all.' }),
+    repair: z
+      .boolean()
+      .default(false)
+      .openapi({ description: 'Damaged chunks are written anew from another replica where there is one.' }),
+    bandwidth,
+  })
+  .openapi('Verify');
 export type VerifyBlock = z.output<typeof verifyBody>;
+
+const states = z.enum(['creating', 'available', 'deleting', 'trashed', 'error']);
 
 export const listBlocksQuery = listQuery(idOf('block'), {
   filter: nameFilter,
   set_id: idOf('set').optional(),
   pool_id: idOf('pool').optional(),
-  state: z.enum(['creating', 'available', 'deleting', 'error']).optional(),
+  state: states.optional().openapi({ description: 'Blocks in the trash are listed with state=trashed alone.' }),
 });
 
-/** With `pool_id`, the replica in that pool alone. */
-export const deleteBlockQuery = z.strictObject({ pool_id: idOf('pool').optional() });
+/** With `pool_id`, the replica in that pool alone, for good; with `purge`, the block past the trash or out of it. */
+export const deleteBlockQuery = z
+  .strictObject({ pool_id: fromPool, purge: z.enum(['true', 'false']).optional() })
+  .refine((query) => query.pool_id === undefined || query.purge === undefined, {
+    path: ['purge'],
+    message: 'goes without pool_id: one replica is always removed for good',
+  })
+  .transform(({ pool_id, purge }) => ({ pool_id, purge: purge === 'true' }));
 
 const replicaView = z
   .object({
     pool_id: z.string(),
-    state: z.enum(['creating', 'available', 'deleting', 'damaged']),
+    state: z.enum(['creating', 'available', 'deleting', 'trashed', 'damaged']),
     stored_bytes: bytes,
     root_digest: z.string().nullable(),
     verified_at: time.nullable(),
@@ -36,17 +76,22 @@ export const blockView = z
     set_id: z.string().nullable(),
     size: bytes,
     chunk_size: bytes,
-    state: z.enum(['creating', 'available', 'deleting', 'error']),
+    state: states,
     root_digest: z.string().nullable(),
     parent_block_id: z.string().nullable(),
     source: z.record(z.string(), z.unknown()).nullable(),
     replicas: z.array(replicaView),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    purge_at: time.nullable().optional().openapi({ description: 'When a block in the trash goes for good.' }),
     created_at: time,
   })
   .openapi('Block');
 export const blockAnswer = z.object({ block: blockView });
 export const blocksAnswer = z.object({ blocks: z.array(blockView), next_marker: nextMarker });
 export const blockJob = z.object({ 'block-id': z.string(), 'job-id': z.string() });
+/** The block waits for PUT /blocks/{block_id}/content. */
+export const blockWaiting = z.object({ 'block-id': z.string() });
 /** Nothing of the block was stored anywhere: it is gone already, without a job. */
 export const blockGone = z.object({ 'block-id': z.string(), 'job-id': z.null() });
+/** Bytes that are there; the next PUT goes on from it. */
+export const contentOffset = z.object({ 'block-id': z.string(), offset: bytes });

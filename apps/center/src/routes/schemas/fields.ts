@@ -39,6 +39,32 @@ export const absolutePath = z
   .refine((path) => path.startsWith('/'), 'must be an absolute path')
   .refine((path) => !path.includes('\0') && isPlain(path), 'must not hold control characters');
 
+/** Bytes a second. */
+export const bandwidth = z
+  .number()
+  .positive('must be more than 0')
+  .optional()
+  .openapi({ description: 'Bytes a second at most; left out: no limit.' });
+
+/** A URI of one of `protocols` (each with its colon). Stored and shown as it is, so it must hold no credentials. */
+export const sourceUri = (protocols: readonly string[]) =>
+  z
+    .string()
+    .min(1, 'must not be empty')
+    .max(2048, 'must be 2048 characters at most')
+    .refine(isPlain, 'must not hold control characters')
+    .refine((uri) => protocols.includes(URL.parse(uri)?.protocol ?? ''), `must be a URI of ${protocols.join(', ')}`)
+    .refine(
+      (uri) => holdsNoCredentials(uri),
+      'must not hold a user or a password (user:password@): it is stored and shown as it is; give access by the network, or by a signed URL',
+    );
+
+/** What is no URI is refused as such. */
+function holdsNoCredentials(uri: string): boolean {
+  const url = URL.parse(uri);
+  return url === null || (url.username === '' && url.password === '');
+}
+
 export const flag = z.enum(['true', 'false']).transform((value) => value === 'true');
 
 export const time = z.string().openapi({ format: 'date-time' });
