@@ -249,10 +249,20 @@ describe('http: pools of each type', () => {
     });
 
     const answers: [string, string, string, string, string][] = [
-      ['a host that does not answer', 'internal', 'The operation was aborted due to timeout', 'pool_unreachable', 'host'],
+      ['a host that does not answer', 'cancelled', 'The work was stopped.', 'pool_unreachable', 'host'],
+      ['a server that is none of ours', 'not_a_pool_server', 'It does not answer as one.', 'not_a_pool_server', 'host'],
+      ['a server without TLS', 'https_required', 'It cannot be used without HTTPS.', 'https_required', 'https'],
+      [
+        'an untrusted certificate',
+        'tls_untrusted',
+        'No authority vouches for it.',
+        'remote_certificate_refused',
+        'tls_fingerprint',
+      ],
+      ['a key of another pool', 'forbidden', 'The token does not allow it.', 'remote_access_denied', 'access_key'],
       [
         'a wrong certificate',
-        'wrong_certificate',
+        'tls_fingerprint_mismatch',
         'The certificate of far.example is another.',
         'remote_certificate_refused',
         'tls_fingerprint',

@@ -33,8 +33,8 @@ export async function poolLogin(
   const off = Math.abs(Date.now() - Date.parse(login.issued_at));
   if (!(off <= WINDOW_MS))
     throw unauthorized('The login was made too long ago, or in the future; check the clocks of both centers.');
-  const resource = isId('pool', login.pool) ? login.pool : exportedAs(node, login.pool);
-  if (resource !== key.pool)
+  const resource = isId('pool', login.pool) || login.pool.includes('/') ? login.pool : exportedAs(node, login.pool);
+  if (resource !== key.pool || (resource.includes('/') && !resource.startsWith(exportedAs(node, ''))))
     throw unauthorized(`The access key "${key.name}" opens another pool than ${login.pool} of node ${node}.`);
   return tokens.sign({ pool: resource, block: login.block_id, right: login.right });
 }

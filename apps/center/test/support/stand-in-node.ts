@@ -26,6 +26,8 @@ export class StandInNode {
   readonly had: string[] = [];
   onCommand: (command: Command) => Promise<void> = async () => undefined;
   epoch = 1;
+  poolEndpoint: string | null = null;
+  poolFingerprint: string | null = null;
   #stopped = false;
   #stopPull: () => void = () => undefined;
   #work: Promise<void> = Promise.resolve();
@@ -53,7 +55,8 @@ export class StandInNode {
       version: '0.0.1',
       kinds: ['upload'],
       import_roots: [],
-      pool_endpoint: null,
+      pool_endpoint: this.poolEndpoint,
+      pool_fingerprint: this.poolFingerprint,
       nbd_endpoint: null,
       held,
     };
