@@ -17,6 +17,17 @@ export interface SourceFile {
   readonly size: number;
 }
 
+/** What a restore may write over. */
+export interface TargetFile {
+  /** Open for reading and writing; the caller closes it. */
+  readonly handle: FileHandle;
+  readonly realPath: string;
+  /** Bytes. */
+  readonly size: number;
+  /** A block device; else a regular file. */
+  readonly device: boolean;
+}
+
 export class ImportRoots {
   readonly #roots: readonly string[];
 
@@ -55,6 +66,35 @@ export class ImportRoots {
   }
 
   /**
+   * Opens what stands at `path` for writing over; null where nothing does. A block device is opened exclusively: the kernel refuses one that
+   * is mounted, or part of something that is. A regular file only with `overwrite`. PermanentError `path_not_allowed`,
+   * `target_exists`, `target_busy`, `target_unwritable`, `target_not_a_file`.
+   */
+  async openTarget(path: string, options: { overwrite: boolean }): Promise<TargetFile | null> {
+    const realPath = await this.#realTarget(path);
+    if (realPath === null) return null;
+    const there = await stat(realPath);
+    if (there.isFile() && !options.overwrite) throw targetExists(path);
+    if (!there.isFile() && !there.isBlockDevice()) throw notATarget(path);
+    const exclusive = there.isBlockDevice() ? constants.O_EXCL : 0;
+    const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK | exclusive;
+    const handle = await open(realPath, flags).catch((cause: NodeJS.ErrnoException) => {
+      throw targetError(path, cause);
+    });
+    try {
+      await this.#demandOpenedInside(path, handle, realPath);
+      const stats = await handle.stat();
+      const device = stats.isBlockDevice();
+      // What was swapped in since the look above was opened with the wrong flags.
+      if (device !== there.isBlockDevice() || (!device && !stats.isFile())) throw notATarget(path);
+      return { handle, realPath, device, size: device ? await blockDeviceSize(stats, path) : stats.size };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  /**
    * Where a new file at `path` would really lie: its directory is there, within a root, and has nothing of that name.
    * PermanentError `path_not_allowed`, `target_dir_missing`, `target_exists`.
    */
@@ -64,12 +104,7 @@ export class ImportRoots {
       if (error.code === 'ENOENT') return null;
       throw error;
     });
-    if (there !== null) {
-      throw new PermanentError(
-        'target_exists',
-        `${path} is there already; nothing is overwritten: name a new file, or remove it first.`,
-      );
-    }
+    if (there !== null) throw targetExists(path);
     return target;
   }
 
@@ -109,6 +144,18 @@ export class ImportRoots {
       throw this.#sourceError(path, cause);
     });
     if (!(await this.#inside(real))) throw this.#notAllowed(path);
+    return real;
+  }
+
+  /** Null where nothing has the name: a directory that is not there either is for `resolveOwnTarget` to tell. */
+  async #realTarget(path: string): Promise<string | null> {
+    if (!isAbsolute(path) || path.includes('\0')) throw this.#notAllowed(path);
+    const real = await realpath(path).catch(async (cause: NodeJS.ErrnoException) => {
+      if (!(await this.#ancestorInside(path))) throw this.#notAllowed(path);
+      if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return null;
+      throw targetError(path, cause);
+    });
+    if (real !== null && !(await this.#inside(real))) throw this.#notAllowed(path);
     return real;
   }
 
@@ -159,6 +206,31 @@ export class ImportRoots {
       `${JSON.stringify(path)} is not an absolute path within this node's import roots (${roots}); links are followed first.`,
     );
   }
+}
+
+function targetExists(path: string): PermanentError {
+  return new PermanentError(
+    'target_exists',
+    `${path} is there already; nothing is overwritten: name a new file, remove it first, or ask for "delta", which writes over it.`,
+  );
+}
+
+function notATarget(path: string): PermanentError {
+  return new PermanentError('target_not_a_file', `${path} is neither a regular file nor a block device; name another target.`);
+}
+
+function targetError(path: string, cause: NodeJS.ErrnoException): PermanentError {
+  if (cause.code === 'EBUSY') {
+    return new PermanentError(
+      'target_busy',
+      `${path} is mounted or in use, in whole or in part; nothing was written. Unmount it first.`,
+      { cause },
+    );
+  }
+  const why = cause.code ?? cause.message;
+  return new PermanentError('target_unwritable', `${path} cannot be written by the node (${why}); check its owner and mode.`, {
+    cause,
+  });
 }
 
 /** Linux tells a device's size in sectors of 512 bytes, whatever its own sector size. */

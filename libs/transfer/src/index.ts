@@ -13,6 +13,7 @@ export {
   type FileTargetState,
   openFileTarget,
 } from './file-target.ts';
+export { OrderedRoot } from './ordered-root.ts';
 export type * from './port.ts';
 export { transfer } from './transfer.ts';
 export { type VerifyOptions, type VerifyReport, verifySource } from './verify-source.ts';
