@@ -4,6 +4,7 @@ import { openDedupPool } from './dedup/driver.ts';
 import type { PoolEnvironment } from './environment.ts';
 import { openLocalPool } from './local/driver.ts';
 import type { Pool } from './pool.ts';
+import { openRemotePool } from './remote/driver.ts';
 import { openS3Pool } from './s3/driver.ts';
 
 type Drivers = { readonly [T in PoolSpec['type']]?: (spec: Extract<PoolSpec, { type: T }>, env: PoolEnvironment) => Pool };
@@ -12,6 +13,7 @@ const DRIVERS: Drivers = {
   local: openLocalPool,
   dedup: openDedupPool,
   s3: openS3Pool,
+  remote: openRemotePool,
 };
 
 /** The pool that `spec` names; nothing is touched before its first call. PermanentError `pool_type_unsupported`. */

@@ -4,6 +4,7 @@ export type { PoolEnvironment } from './environment.ts';
 export { type BackendCall, type FaultRule, withFaults } from './faulty/backend.ts';
 export { createFsBackend } from './fs/backend.ts';
 export { type FileExtent, fileExtents } from './fs/extents.ts';
+export { fallocateHole } from './fs/libc.ts';
 export { checkKey, checkPrefix, totalBytes } from './keys.ts';
 export { Ledger, type LedgerEntry, type LedgerHead } from './ledger.ts';
 export * from './manifest.ts';
@@ -11,5 +12,9 @@ export { createMemoryBackend, type MemoryBackendOptions } from './memory/backend
 export { createPacksPool, type PacksPoolOptions } from './packs/packs-pool.ts';
 export type * from './pool.ts';
 export { createRawPool, type RawPoolOptions } from './raw/pool.ts';
+export { reportToWire, statToWire } from './remote/answers.ts';
+export { encodeChunk } from './remote/encode.ts';
+export { failureToWire, type WireFailure } from './remote/failure.ts';
+export * from './remote/wire.ts';
 export { type RetryOptions, withRetry } from './retry/backend.ts';
 export { createS3Backend } from './s3/s3-backend.ts';
