@@ -16,8 +16,10 @@ const HOUR_MS = 3_600_000;
 async function main(config: CenterConfig, secrets: Secrets): Promise<void> {
   const log = createLog({ name: 'center', level: config.OPENSERVICE_LOG_LEVEL });
   const dataDir = config.OPENSERVICE_DATA_DIR;
+  const trashMs = config.OPENSERVICE_TRASH_HOURS * HOUR_MS;
   const center = wireCenter({
     config,
+    trashMs,
     secrets,
     version,
     log,
@@ -33,7 +35,7 @@ async function main(config: CenterConfig, secrets: Secrets): Promise<void> {
     redisUrl: config.OPENSERVICE_REDIS_URL,
     ready: () => center.readiness.now(),
     log,
-    trashMs: config.OPENSERVICE_TRASH_HOURS * HOUR_MS,
+    trashMs,
     contentMs: config.OPENSERVICE_CONTENT_HOURS * HOUR_MS,
     dataDir,
     version,

@@ -31,6 +31,8 @@ export interface Center {
 
 export interface CenterOptions {
   config: Pick<CenterConfig, 'OPENSERVICE_MYSQL_URL' | 'OPENSERVICE_REDIS_URL' | 'OPENSERVICE_NATS_URL'>;
+  /** How long a deleted block stays in the trash. */
+  trashMs: number;
   secrets: Secrets;
   version: string;
   log: Logger;
@@ -38,7 +40,7 @@ export interface CenterOptions {
   onDatabase?: (database: DataSource) => Promise<void>;
 }
 
-export function wireCenter({ config, secrets, version, log, onDatabase }: CenterOptions): Center {
+export function wireCenter({ config, trashMs, secrets, version, log, onDatabase }: CenterOptions): Center {
   const database = createDatabase(config.OPENSERVICE_MYSQL_URL);
   let nc: NatsConnection | null = null;
   let link: Link | null = null;
@@ -84,7 +86,7 @@ export function wireCenter({ config, secrets, version, log, onDatabase }: Center
           relay,
           new Ingest(plane, poke),
           new ProgressSink(plane),
-          centerService(plane, { secrets, version, poke }),
+          centerService(plane, { secrets, version, trashMs, poke }),
           new Reconcile(plane, { poke, nodes }),
           new StreamHealth(plane, poke),
         ];

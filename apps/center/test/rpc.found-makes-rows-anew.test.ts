@@ -131,7 +131,7 @@ describe('rpc: found', function () {
     expect((await tell([one])).added).to.equal(1);
     const { state, purge_at } = await row(one.id);
     expect(state).to.equal('trashed');
-    expect(purge_at.getTime() - Date.now()).to.be.closeTo(24 * 3600_000, 60_000);
+    expect(purge_at.getTime() - Date.now()).to.be.closeTo(7 * 24 * 3600_000, 60_000);
     expect((await replica(one.id)).state).to.equal('trashed');
     expect(await setCount(set)).to.equal(0);
     expect(await tell([one])).to.include({ added: 0, known: 1 });

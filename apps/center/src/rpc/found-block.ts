@@ -9,14 +9,17 @@ type Found = CenterRequest<'found'>['blocks'][number];
 
 /** What a transaction has added, for the pool's counters. */
 export interface Counted {
+  /** How long the center keeps deleted blocks. */
+  readonly trashMs: number;
   blocks: number;
   stored: number;
   logical: number;
 }
 
-/** A block found in the trash can be had back for this long from now: when it was put there is not known. */
-const TRASH_MS = 24 * 3600_000;
-const purgeAt = (found: Found): string => (found.trashed ? fromNow(TRASH_MS) : 'NULL');
+/** When a block found in the trash was put there is not known: it can be had back for a whole window from now, a day at least. */
+function purgeAt(found: Found, trashMs: number): string {
+  return found.trashed ? fromNow(Math.max(trashMs, 24 * 3600_000)) : 'NULL';
+}
 
 interface Known {
   state: BlockState;
@@ -31,7 +34,7 @@ export async function addFound(manager: EntityManager, poolId: string, found: Fo
   const odd = oddity(found);
   if (odd !== null) return odd;
   const block = await lockKnown(manager, found.id);
-  if (block === null) await insertBlock(manager, found);
+  if (block === null) await insertBlock(manager, found, counted.trashMs);
   else {
     const [replica] = await manager.query<Pick<Replica, 'state'>[]>(
       'SELECT state FROM replicas WHERE block_id = ? AND pool_id = ? FOR UPDATE',
@@ -40,7 +43,7 @@ export async function addFound(manager: EntityManager, poolId: string, found: Fo
     const conflict = contradiction(found, block, replica?.state ?? null);
     if (conflict !== null) return conflict;
     if (replica !== undefined) return 'known';
-    if (block.state === 'error') await healBlock(manager, found, block);
+    if (block.state === 'error') await healBlock(manager, found, block, counted.trashMs);
   }
   await manager.query(`INSERT INTO replicas (block_id, pool_id, state, stored_bytes, created_at) VALUES (?, ?, ?, ?, ${NOW})`, [
     found.id,
@@ -91,21 +94,21 @@ function contradiction(found: Found, block: Known, replica: Replica['state'] | n
 }
 
 /** Its last replica had gone, or its import had failed when the pool had it already: here it is. */
-async function healBlock(manager: EntityManager, found: Found, block: Known): Promise<void> {
+async function healBlock(manager: EntityManager, found: Found, block: Known, trashMs: number): Promise<void> {
   await manager.query(
-    `UPDATE blocks SET state = ?, root_digest = ?, error_code = NULL, error_message = NULL, purge_at = ${purgeAt(found)} WHERE id = ?`,
+    `UPDATE blocks SET state = ?, root_digest = ?, error_code = NULL, error_message = NULL, purge_at = ${purgeAt(found, trashMs)} WHERE id = ?`,
     [found.trashed ? 'trashed' : 'available', found.root_digest, found.id],
   );
   if (found.trashed) await leaveSet(manager, block.set_id);
 }
 
-async function insertBlock(manager: EntityManager, found: Found): Promise<void> {
+async function insertBlock(manager: EntityManager, found: Found, trashMs: number): Promise<void> {
   const { meta } = found;
   const setId = meta === null ? null : await setOf(manager, meta, !found.trashed);
   const made = new Date(meta?.created_at ?? Number.NaN);
   await manager.query(
     `INSERT INTO blocks (id, name, set_id, size, chunk_size, state, root_digest, parent_block_id, purge_at, created_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ${purgeAt(found)}, ?)`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ${purgeAt(found, trashMs)}, ?)`,
     [
       found.id,
       meta === null || meta.name === '' ? `recovered ${found.id}` : meta.name.slice(0, 255),

@@ -13,13 +13,14 @@ import { addFound, type Counted } from './found-block.ts';
  */
 export async function found(
   { database }: Pick<Plane, 'database'>,
+  { trashMs }: { trashMs: number },
   request: CenterRequest<'found'>,
   node: string,
 ): Promise<CenterReply<'found'>> {
   return inTransaction(database, async (manager) => {
     mustBeCurrent(await lockJob(manager, request.job_id), request, node);
     const reply: CenterReply<'found'> = { added: 0, known: 0, conflicts: [] };
-    const counted: Counted = { blocks: 0, stored: 0, logical: 0 };
+    const counted: Counted = { trashMs, blocks: 0, stored: 0, logical: 0 };
     // Blocks in order of id, then the pool: everybody locks so.
     for (const block of request.blocks.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
       const outcome = await addFound(manager, request.pool_id, block, counted);

@@ -16,6 +16,8 @@ import { sync } from './sync.ts';
 export interface RpcOptions {
   secrets: Secrets;
   version: string;
+  /** How long a deleted block stays in the trash. */
+  trashMs: number;
   /** Told after commands were written. */
   poke(): void;
 }
@@ -34,7 +36,7 @@ export function centerService(plane: Plane, options: RpcOptions): Part {
           heartbeat: (request) => heartbeat(plane, request),
           prepare: (request, node) => prepare(plane, request, node),
           record: (request, node) => record(plane, request, node),
-          found: (request, node) => found(plane, request, node),
+          found: (request, node) => found(plane, options, request, node),
           pool: (request, node) => pool(plane, secrets, request, node),
           pool_token: (request, node) => poolToken(plane, tokens, request, node),
           pool_login: (request, node) => poolLogin(plane, secrets, tokens, request, node),

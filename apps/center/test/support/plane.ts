@@ -28,7 +28,12 @@ export async function startCenter(database: DataSource, natsUrl: string, log = s
   await ensureAll(nc, database);
   const relay = new Relay(plane);
   const poke = (): void => relay.poke();
-  const service = centerService(plane, { secrets: createSecrets(new Uint8Array(32)), version: '0.0.1', poke });
+  const service = centerService(plane, {
+    secrets: createSecrets(new Uint8Array(32)),
+    version: '0.0.1',
+    trashMs: 7 * 24 * 3600_000,
+    poke,
+  });
   const parts: Part[] = [relay, new Ingest(plane, poke), new ProgressSink(plane), service];
   for (const part of parts) await part.start(new AbortController().signal);
   return {
