@@ -6,6 +6,7 @@ import { makeApp } from '../src/http/app.ts';
 import { ensureAdminToken } from '../src/http/auth.ts';
 import { type HttpCenter, httpCenter } from './support/http-center.ts';
 
+const CONTENT = '/openstore_v1/blocks/{block_id}/content';
 const METHODS = ['get', 'put', 'post', 'delete'];
 
 describe('http: the app', () => {
@@ -117,7 +118,9 @@ describe('http: the app', () => {
     const routes = center.app.routes
       .filter((route) => route.path.startsWith('/openstore_v1/') && METHODS.includes(route.method.toLowerCase()))
       .map((route) => `${route.method.toLowerCase()} ${route.path.replaceAll(/:(\w+)/g, '{$1}')}`);
-    expect(described).to.have.members([...new Set(routes)]);
+    // HEAD comes to Hono's handler of GET; this one answers nothing else.
+    const asked = routes.map((route) => (route === `get ${CONTENT}` ? `head ${CONTENT}` : route));
+    expect(described).to.have.members([...new Set(asked)]);
     expect(described).to.include.members(['post /openstore_v1/pools/{pool_id}', 'put /openstore_v1/access_keys']);
     for (const [, path] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
       let at = document;

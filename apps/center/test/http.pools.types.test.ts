@@ -241,6 +241,15 @@ describe('http: pools of each type', () => {
       });
     }
 
+    it('refuses an endpoint that two nodes tell', async () => {
+      for (const id of ['n3', 'n4']) {
+        await center.addNode(id, 'offline');
+        await center.database.query("UPDATE nodes SET pool_endpoint = 'https://127.0.0.1:9527' WHERE id = ?", [id]);
+      }
+      const reply = await put({ type: 'remote', host: '127.0.0.1' });
+      expect(refused(reply, 'n3, n4')).to.deep.equal([422, 'invalid_request', 'host']);
+    });
+
     it('refuses a pool of this very center', async () => {
       const id = await center.pool('local');
       for (const body of [{ ...own, remote_pool: id }, far({ remote_pool: id })]) {

@@ -43,13 +43,16 @@ async function refuseOwnPool(manager: EntityManager, remotePool: string): Promis
 }
 
 async function nodeAt(manager: EntityManager, host: string, port: number): Promise<Node | null> {
-  const nodes = await manager.find(NodeSchema, { order: { id: 'ASC' } });
-  return (
-    nodes.find((node) => {
-      const at = poolEndpointOf(node);
-      return at !== null && at.host === host && at.port === port;
-    }) ?? null
-  );
+  const nodes = (await manager.find(NodeSchema, { order: { id: 'ASC' } })).filter((node) => {
+    const at = poolEndpointOf(node);
+    return at !== null && at.host === host && at.port === port;
+  });
+  if (nodes.length > 1) {
+    const ids = nodes.map((node) => node.id).join(', ');
+    const message = `is the pool endpoint of several nodes (${ids}); let each tell an address by which others reach it`;
+    throw invalidRequest([{ path: 'host', message }]);
+  }
+  return nodes[0] ?? null;
 }
 
 function ofOwnNode(body: Body, node: Node) {
