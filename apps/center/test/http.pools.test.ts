@@ -250,6 +250,17 @@ describe('http: pools', () => {
     expect((await center.send('GET', `blocks/${both}`)).body.block.state).to.equal('available');
   });
 
+  it('forgets by force what was in its trash, which nobody has lost', async () => {
+    const pool = await center.pool('local');
+    const id = await center.block([pool]);
+    await center.database.query("UPDATE blocks SET state = 'trashed', purge_at = UTC_TIMESTAMP(3) WHERE id = ?", [id]);
+    await center.database.query("UPDATE replicas SET state = 'trashed' WHERE block_id = ?", [id]);
+    expect((await center.send('DELETE', `pools/${pool}`)).body.code, 'it may still be wanted back').to.equal('pool_in_use');
+    const forced = await center.send('DELETE', `pools/${pool}?force=true`);
+    expect(forced.body).to.deep.include({ removed_replicas: 1, lost_blocks: 0 });
+    expect((await center.send('GET', `blocks/${id}`)).status).to.equal(404);
+  });
+
   it('keeps a pool that a job uses, and names the job', async () => {
     const [a, b] = [await center.pool('local'), await center.pool('s3')];
     const id = await center.block([a]);
