@@ -31,6 +31,11 @@ export class Bandwidth {
     }
   }
 
+  /** Bytes that were taken and then not used. */
+  giveBack(bytes: number): void {
+    this.#tokens += bytes;
+  }
+
   #fill(): void {
     const now = performance.now();
     this.#tokens = Math.min(this.#rate / 4, this.#tokens + ((now - this.#filledAt) / 1000) * this.#rate);

@@ -16,4 +16,4 @@ export {
 export { OrderedRoot } from './ordered-root.ts';
 export type * from './port.ts';
 export { transfer } from './transfer.ts';
-export { type VerifyOptions, type VerifyReport, verifySource } from './verify-source.ts';
+export { chunkIsWhole, type VerifyOptions, type VerifyReport, verifySource } from './verify-source.ts';

@@ -1,10 +1,19 @@
-/** What a source's extents mean, chunk by chunk: every chunk of the block comes exactly once, in order. */
+/** What a source's extents mean: every chunk of the block comes exactly once, in order. */
 import { chunkCount } from '@openservice/domain';
 import type { ChunkSource } from '@openservice/pools';
 
 export type Step = { kind: 'hole'; first: number; count: number } | { kind: 'chunk'; index: number };
+type RangeStep = { kind: 'hole'; first: number; count: number } | { kind: 'data'; first: number; count: number };
 
 export async function* plan(source: ChunkSource, signal: AbortSignal): AsyncGenerator<Step> {
+  for await (const { kind, first, count } of stepsOf(source, signal)) {
+    if (kind === 'hole') yield { kind, first, count };
+    else for (let index = first; index < first + count; index++) yield { kind: 'chunk', index };
+  }
+}
+
+/** By ranges. */
+export async function* stepsOf(source: ChunkSource, signal: AbortSignal): AsyncGenerator<RangeStep> {
   const total = chunkCount(source.size, source.chunkSize);
   let next = 0;
   for await (const range of source.extents(0, signal)) {
@@ -12,7 +21,7 @@ export async function* plan(source: ChunkSource, signal: AbortSignal): AsyncGene
     const end = Math.min(range.first + range.count, total);
     if (end <= first) continue;
     if (first > next) yield { kind: 'hole', first: next, count: first - next };
-    for (let index = first; index < end; index++) yield { kind: 'chunk', index };
+    yield { kind: 'data', first, count: end - first };
     next = end;
   }
   if (next < total) yield { kind: 'hole', first: next, count: total - next };

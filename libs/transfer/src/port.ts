@@ -1,13 +1,20 @@
 /** The one copy engine: reader → (skip holes, skip what the target has) → writer. */
-import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
+import type { BlockWriter, ChunkSource, Prepared, StoredChunk } from '@openservice/pools';
+
+export interface TransferSource extends ChunkSource {
+  /** As BlockReader has it: where the writer takes stored chunks, they travel as they are. */
+  readStored?(index: number, signal: AbortSignal): Promise<StoredChunk | null>;
+  /** A number that changes while the source works and hands out no chunk yet: so it is not taken for stalled. */
+  readonly activity?: number;
+}
 
 export interface TransferOptions {
-  source: ChunkSource;
+  source: TransferSource;
   writer: BlockWriter;
   signal: AbortSignal;
   /** Chunks in flight, each with a buffer of its own; bounds memory at `window * chunkSize` bytes (64 MiB at most). Default 16. */
   window?: number;
-  /** Bytes read from the source a second at most; null or left out: no limit. */
+  /** Bytes read from the source a second at most, as it stores them where they travel so; null or left out: no limit. */
   bandwidth?: number | null;
   /** ms without a byte moved after which the transfer gives up with TransientError `stalled`. Default 120 000. */
   stallLimit?: number;
