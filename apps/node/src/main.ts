@@ -78,14 +78,15 @@ async function main(config: NodeConfig): Promise<void> {
   const poolServer: Part = {
     name: 'pool server',
     async start(signal) {
-      const center = need('center');
-      there.poolServer = await createPoolServer({
-        host: config.poolHost,
-        port: config.poolPort,
-        advertise: config.poolAdvertise,
+      const [center, pools] = [need('center'), need('pools')];
+      const { poolHost: host, poolPort: port, poolAdvertise: advertise } = config;
+      there.poolServer = createPoolServer({
+        host,
+        port,
+        ...(advertise === null ? {} : { advertise }),
         dataDir,
         nodeId,
-        pools: need('pools'),
+        pools: (poolId, signal) => pools.own(poolId, signal),
         workers: need('workers'),
         login: (request) => center.poolLogin(request),
         content,

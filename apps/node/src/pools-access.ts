@@ -12,6 +12,7 @@ const SPEC_MS = 60_000;
 
 interface Opened {
   pool: Pool;
+  type: PoolSpec['type'];
   /** The spec as text, to see a change. */
   spec: string;
   /** On performance.now()'s clock. */
@@ -36,20 +37,14 @@ export class Pools implements PoolAccess {
   }
 
   async get(poolId: string, signal: AbortSignal): Promise<Pool> {
-    const there = this.#opened.get(poolId);
-    if (there !== undefined && performance.now() - there.askedAt < SPEC_MS) return there.pool;
-    const spec = await this.#options.poolSpec(poolId, signal);
-    const text = JSON.stringify(spec);
-    // Looked at again: another job may have opened it meanwhile.
-    const now = this.#opened.get(poolId);
-    if (now !== undefined && now.spec === text) {
-      now.askedAt = performance.now();
-      return now.pool;
-    }
-    const pool = this.poolFor(spec);
-    if (now !== undefined) this.#replaced.push(now.pool);
-    this.#opened.set(poolId, { pool, spec: text, askedAt: performance.now() });
-    return pool;
+    return (await this.#get(poolId, signal)).pool;
+  }
+
+  /** As `get`, for the pool server: a pool that is a directory of this node. PermanentError `pool_on_other_node` for any other. */
+  async own(poolId: string, signal: AbortSignal): Promise<Pool> {
+    const { pool, type } = await this.#get(poolId, signal);
+    if (type === 'local' || type === 'dedup') return pool;
+    throw new PermanentError('pool_on_other_node', `Pool ${poolId} is not a directory of node ${this.#options.nodeId}.`);
   }
 
   /**
@@ -72,5 +67,22 @@ export class Pools implements PoolAccess {
     this.#opened.clear();
     this.#replaced.length = 0;
     await Promise.allSettled(pools.map((pool) => pool.close()));
+  }
+
+  async #get(poolId: string, signal: AbortSignal): Promise<Opened> {
+    const there = this.#opened.get(poolId);
+    if (there !== undefined && performance.now() - there.askedAt < SPEC_MS) return there;
+    const spec = await this.#options.poolSpec(poolId, signal);
+    const text = JSON.stringify(spec);
+    // Looked at again: another job may have opened it meanwhile.
+    const now = this.#opened.get(poolId);
+    if (now !== undefined && now.spec === text) {
+      now.askedAt = performance.now();
+      return now;
+    }
+    const made = { pool: this.poolFor(spec), type: spec.type, spec: text, askedAt: performance.now() };
+    if (now !== undefined) this.#replaced.push(now.pool);
+    this.#opened.set(poolId, made);
+    return made;
   }
 }

@@ -62,7 +62,7 @@ async function readBack(deps: JobDeps, context: JobContext<Params>, copied: JobR
 /** A sentence, or null: every byte is there. What may pass (a store that is away) is thrown. */
 async function whyUnreadable({ params, signal }: JobContext<Params>, pool: Pool): Promise<string | null> {
   try {
-    const { damage } = await checkReplica({ pool, block: params.block, sample: 1, bandwidth: bandwidthOf(params), signal });
+    const damage = await checkReplica({ pool, block: params.block, sample: 1, bandwidth: bandwidthOf(params), signal });
     return damage[0] ?? null;
   } catch (error) {
     const { outcome, message } = asOpenServiceError(error);

@@ -5,6 +5,7 @@ import type { JobParams, JobResult } from '@openservice/protocol';
 import { z } from 'zod';
 import type { JobDeps } from './deps.ts';
 import { ProgressMeter } from './progress-meter.ts';
+import { Repair } from './repair.ts';
 import { checkReplica } from './replica-check.ts';
 import { bandwidthOf } from './replicate.ts';
 import { damageOf, MAX_DAMAGE, plainResult } from './results.ts';
@@ -29,7 +30,7 @@ export function poolVerifyHandler(deps: JobDeps): JobHandler<'pool_verify'> {
       const { pool_id, sample } = context.params;
       const pool = await deps.pools.get(pool_id, context.signal);
       const state = readState(context.lastCheckpoint);
-      const progress = await readAll(context, pool, state);
+      const progress = await readAll(deps, context, pool, state);
       return plainResult({
         verified: sample === 1 && state.damaged_blocks === 0,
         progress,
@@ -38,12 +39,17 @@ export function poolVerifyHandler(deps: JobDeps): JobHandler<'pool_verify'> {
       });
     },
     async cleanUp() {
-      // A verify writes nothing.
+      // A verify leaves nothing half-made.
     },
   };
 }
 
-async function readAll(context: JobContext<JobParams['pool_verify']>, pool: Pool, state: State): Promise<JobResult['progress']> {
+async function readAll(
+  deps: JobDeps,
+  context: JobContext<JobParams['pool_verify']>,
+  pool: Pool,
+  state: State,
+): Promise<JobResult['progress']> {
   const { signal, params } = context;
   const meter = new ProgressMeter(0);
   const whole = { bytesTotal: await bytesOf(pool, signal), bytesDone: 0, bytesSent: 0, bytesSkipped: 0 };
@@ -57,7 +63,9 @@ async function readAll(context: JobContext<JobParams['pool_verify']>, pool: Pool
         chunk_size: stat.chunkSize,
         root_digest: stat.rootDigest.toString('hex'),
       };
-      const { damage } = await checkReplica({
+      // Repairs from nowhere: damaged chunks are marked, so that no new block relies on them.
+      const repair = new Repair({ deps, context, pool, block, from: [] });
+      const damage = await checkReplica({
         pool,
         block,
         sample: params.sample,
@@ -68,6 +76,7 @@ async function readAll(context: JobContext<JobParams['pool_verify']>, pool: Pool
           whole.bytesSkipped = before.bytesSkipped + now.bytesSkipped;
           context.progress(meter.read(whole));
         },
+        onDamage: (index, inner) => repair.mend(index, inner),
       });
       // Deleted since the list was read: that is no damage.
       const there = damage.length === 0 || (await isThere(pool, stat, signal));

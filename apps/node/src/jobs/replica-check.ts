@@ -16,8 +16,6 @@ const UNREADABLE = new Set([
   'damaged_object',
   'object_not_found',
 ]);
-/** Damaged chunks that are told one by one, to be repaired: bounds memory. */
-const MAX_CHUNKS = 100_000;
 
 export interface CheckOptions {
   pool: Pool;
@@ -28,42 +26,31 @@ export interface CheckOptions {
   bandwidth: number | null;
   signal: AbortSignal;
   onProgress?: (counters: TransferCounters) => void;
+  /** As in VerifyOptions: true where the chunk was written anew. */
+  onDamage?: (index: number, signal: AbortSignal) => Promise<boolean>;
 }
 
-export interface Check {
-  /** Sentences; none: all that was read is good. */
-  damage: string[];
-  /** The damaged chunks where only chunks are damaged, ascending; empty where the replica as a whole cannot be read. */
-  chunks: number[];
-  /** More chunks than `chunks` names are damaged. */
-  more: boolean;
-}
-
-export async function checkReplica(options: CheckOptions): Promise<Check> {
-  const { pool, block, signal } = options;
-  const chunks: number[] = [];
+/** Sentences; none: all that was read is good, or was made good. */
+export async function checkReplica(options: CheckOptions): Promise<string[]> {
+  const { pool, block, sample, bandwidth, signal, onProgress, onDamage } = options;
   let reader: BlockReader | null = null;
   try {
     reader = await pool.openReader(block.id, signal);
     const mismatch = headMismatch(reader, block);
-    if (mismatch !== null) return beyondReading(mismatch);
+    if (mismatch !== null) return [mismatch];
     const report = await verifySource({
       source: reader,
       expectedRoot: Buffer.from(block.root_digest, 'hex'),
       signal,
       window: JOB_WINDOW,
-      sample: options.sample,
-      bandwidth: options.bandwidth,
-      onDamage: (index) => {
-        if (chunks.length < MAX_CHUNKS) chunks.push(index);
-      },
-      ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+      sample,
+      bandwidth,
+      ...(onProgress === undefined ? {} : { onProgress }),
+      ...(onDamage === undefined ? {} : { onDamage }),
     });
-    if (report.intact) return { damage: [], chunks: [], more: false };
-    chunks.sort((a, b) => a - b);
-    return { damage: sentences(report, block), chunks, more: report.damagedChunks > chunks.length };
+    return report.intact ? [] : sentences(report, block);
   } catch (error) {
-    if (isUnreadable(error)) return beyondReading(error.message);
+    if (isUnreadable(error)) return [error.message];
     throw error;
   } finally {
     await reader?.close();
@@ -73,10 +60,6 @@ export async function checkReplica(options: CheckOptions): Promise<Check> {
 /** True for what a pool throws when the data of a block is damaged or gone. */
 export function isUnreadable(error: unknown): error is PermanentError {
   return error instanceof PermanentError && UNREADABLE.has(error.code);
-}
-
-function beyondReading(message: string): Check {
-  return { damage: [message], chunks: [], more: false };
 }
 
 function headMismatch(reader: BlockReader, block: BlockRef): string | null {
@@ -91,11 +74,8 @@ function sentences(report: VerifyReport, block: BlockRef): string[] {
   if (report.damagedChunks === 0) {
     return [`All chunks can be read, but make up digest ${report.rootDigest?.toString('hex')} instead of ${block.root_digest}.`];
   }
-  return report.damage.map(({ first, count }) => rangeSentence(first, count, block));
-}
-
-/** `Bytes … to … (… chunks from chunk … on) are damaged.` */
-export function rangeSentence(first: number, count: number, block: Pick<BlockRef, 'size' | 'chunk_size'>): string {
-  const end = Math.min((first + count) * block.chunk_size, block.size);
-  return `Bytes ${first * block.chunk_size} to ${end - 1} (${count} chunks from chunk ${first} on) are damaged.`;
+  return report.damage.map(({ first, count }) => {
+    const end = Math.min((first + count) * block.chunk_size, block.size);
+    return `Bytes ${first * block.chunk_size} to ${end - 1} (${count} chunks from chunk ${first} on) are damaged.`;
+  });
 }

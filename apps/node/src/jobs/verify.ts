@@ -7,10 +7,10 @@ import type { JobParams, JobResult } from '@openservice/protocol';
 import type { TransferCounters } from '@openservice/transfer';
 import type { JobDeps } from './deps.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { repairChunks } from './repair.ts';
-import { checkReplica, rangeSentence } from './replica-check.ts';
+import { Repair } from './repair.ts';
+import { checkReplica } from './replica-check.ts';
 import { bandwidthOf } from './replicate.ts';
-import { damageOf, MAX_DAMAGE, notesOf } from './results.ts';
+import { damageOf, notesOf } from './results.ts';
 
 type Params = JobParams['verify'];
 
@@ -72,30 +72,22 @@ async function verifyReplica(
   const { signal, params } = context;
   const { block, sample } = params;
   const pool = await deps.pools.get(poolId, signal);
-  const found = await checkReplica({ pool, block, sample, bandwidth: bandwidthOf(params), signal, onProgress });
-  let { damage } = found;
-  const notes: string[] = [];
-  if (found.chunks.length > 0) {
-    await context.awaitLease();
-    const from = params.repair_from.filter((id) => id !== poolId);
-    const repaired = await repairChunks(deps, context, pool, block, found.chunks, from);
-    notes.push(...repaired.notes);
-    damage = rangesOf(repaired.left).map(({ first, count }) => rangeSentence(first, count, block));
-    if (found.more) damage.push(`More than ${found.chunks.length} chunks are damaged; verify again to go on with the rest.`);
+  const from = params.repair_from.filter((id) => id !== poolId);
+  const repair = new Repair({ deps, context, pool, block, from });
+  try {
+    const damage = await checkReplica({
+      pool,
+      block,
+      sample,
+      bandwidth: bandwidthOf(params),
+      signal,
+      onProgress,
+      onDamage: (index, inner) => repair.mend(index, inner),
+    });
+    const stat = damage.length === 0 ? await pool.stat(block.id, signal) : null;
+    const state = damage.length === 0 ? 'available' : 'damaged';
+    return { replica: { pool_id: poolId, state, stored_bytes: stat?.storedBytes ?? 0 }, damage, notes: repair.notes() };
+  } finally {
+    await repair.close();
   }
-  if (damage.length > 0) return { replica: { pool_id: poolId, state: 'damaged', stored_bytes: 0 }, damage, notes };
-  const stat = await pool.stat(block.id, signal);
-  return { replica: { pool_id: poolId, state: 'available', stored_bytes: stat?.storedBytes ?? 0 }, damage, notes };
-}
-
-/** Neighbours joined; as many as a result tells of. `chunks` ascend. */
-function rangesOf(chunks: readonly number[]): { first: number; count: number }[] {
-  const ranges: { first: number; count: number }[] = [];
-  for (const index of chunks) {
-    const last = ranges.at(-1);
-    if (last !== undefined && last.first + last.count === index) last.count += 1;
-    else if (ranges.length === MAX_DAMAGE) break;
-    else ranges.push({ first: index, count: 1 });
-  }
-  return ranges;
 }
