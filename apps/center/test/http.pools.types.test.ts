@@ -178,6 +178,8 @@ describe('http: pools of each type', () => {
       expect((await center.send('PUT', 'pools', body)).status).to.equal(503);
       const first = probed().spec;
       center.nodes.answers.pool_probe = before;
+      const other = await center.send('PUT', 'pools', { ...body, name: 'slower' });
+      expect(refused(other, 'Another call is creating pool "slow"')).to.deep.equal([409, 'pool_exists', undefined]);
       expect((await center.send('PUT', 'pools', body)).status).to.equal(201);
       expect(probed().spec).to.deep.equal(first);
     });

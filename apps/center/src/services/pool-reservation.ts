@@ -64,6 +64,12 @@ export async function refuseSamePlace(manager: EntityManager, wanted: Pool): Pro
   const others = (await samePlace(manager, wanted)).filter((pool) => pool.id !== wanted.id && pool.name !== wanted.name);
   const first = others.find((pool) => !isReservation(pool) || (pool.id < wanted.id && isFresh(pool)));
   if (first === undefined) return;
+  if (isReservation(first)) {
+    throw new Refusal(
+      'pool_exists',
+      `Another call is creating pool "${first.name}" in this place; repeat that one if it failed, or try again in two minutes.`,
+    );
+  }
   const where =
     placeOf(first) === placeOf(wanted)
       ? 'is in this place already'
