@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { applyEvent } from '../src/ingest/apply-event.ts';
 import { event } from './support/events.ts';
 import { type HttpCenter, httpCenter } from './support/http-center.ts';
+import { jobOf } from './support/jobs.ts';
 
 const UNKNOWN = '00000000000000000000000000';
 
@@ -47,7 +48,7 @@ describe('http: blocks', () => {
     expect(center.pokes()).to.equal(pokes + 1);
     const { block } = (await center.send('GET', `blocks/${made.body['block-id']}`)).body;
     expect(block).to.deep.include({ name: 'disk', size: 10_000_000, state: 'creating', root_digest: null, error: null });
-    expect(block.source).to.deep.equal({ type: 'file', node_id: 'n1', path: '/in/disk.img' });
+    expect(block.source).to.deep.equal({ type: 'file', node_id: 'n1', path: '/in/disk.img', format: 'raw' });
     expect(block.replicas[0]).to.deep.include({ pool_id: local, state: 'creating', verified_at: null });
     const { job } = (await center.send('GET', made.headers.get('Location') ?? '')).body;
     expect(job).to.deep.include({
@@ -91,7 +92,6 @@ describe('http: blocks', () => {
     ['more than 64 TiB', () => body({ size: 64 * 2 ** 40 + 1 }), 'size'],
     ['half a byte', () => body({ size: 1.5 }), 'size'],
     ['a size that is text', () => body({ size: '10' }), 'size'],
-    ["another node than the pool's", () => body({ source: { type: 'file', node_id: 'n2', path: '/in/a' } }), 'source.node_id'],
     ['no node for an s3 pool', () => body({ pool_id: cloud }), 'source.node_id'],
   ];
   for (const [what, sent, path] of bad) {
@@ -102,8 +102,7 @@ describe('http: blocks', () => {
   }
 
   it('says what a block can be made of', async () => {
-    await problem('PUT', 'blocks', body({ source: undefined, size: 4096 }), 422, 'source_required');
-    await problem('PUT', 'blocks', body({ source: { type: 'http', url: 'http://h/x' } }), 422, 'source_type_not_supported');
+    await problem('PUT', 'blocks', body({ source: undefined }), 422, 'source_required');
     await problem('PUT', 'blocks', body({ size: 4096 }), 422, 'source_size_differs');
     await problem('PUT', 'blocks', body({ pool_id: `pool-${UNKNOWN}` }), 404, 'pool_not_found');
     await problem('PUT', 'blocks', body({ set_id: `set-${UNKNOWN}` }), 404, 'set_not_found');
@@ -124,17 +123,18 @@ describe('http: blocks', () => {
     const id = await center.block([local]);
     const made = await center.send('POST', `blocks/${id}?action=upload`, { pool_id: cloud });
     expect(made.status, made.text).to.equal(202);
-    const [job] = await center.database.query('SELECT params, node_id FROM jobs WHERE id = ?', [made.body['job-id']]);
-    const params = typeof job.params === 'string' ? JSON.parse(job.params) : job.params;
+    const job = await jobOf(center, made.body['job-id']);
+    const { block } = (await center.send('GET', `blocks/${id}`)).body;
     expect(job.node_id).to.equal('n1');
-    expect(params).to.deep.equal({
+    expect(job.params).to.deep.equal({
       block: { id, size: 10_000_000, chunk_size: 1_048_576, root_digest: 'ab'.repeat(32) },
       from_pool_id: local,
       pool_id: cloud,
+      meta: { name: `disk ${id}`, set_id: null, set_name: null, parent_block_id: null, created_at: block.created_at },
     });
     const again = await problem('POST', `blocks/${id}?action=upload`, { pool_id: cloud }, 409, 'block_busy');
     expect(again.job_id).to.equal(made.body['job-id']);
-    await problem('POST', `blocks/${id}?action=upload`, { pool_id: local }, 409, 'no_reachable_replica');
+    await problem('POST', `blocks/${id}?action=upload`, { pool_id: local }, 409, 'replica_exists');
     // Another target at the same time is fine: blocks and pools are shared.
     const second = await center.pool('s3');
     expect((await center.send('POST', `blocks/${id}?action=upload`, { pool_id: second })).status).to.equal(202);
@@ -180,8 +180,12 @@ describe('http: blocks', () => {
       kind: 'restore',
       node_id: 'n2',
     });
+    // What lies in a directory of another node is read through that node's pool server.
     const onlyLocal = await center.block([local]);
-    await problem('POST', `blocks/${onlyLocal}?action=restore`, { pool_id: far }, 409, 'no_reachable_replica');
+    const across = await center.send('POST', `blocks/${onlyLocal}?action=restore`, { pool_id: far });
+    const job = await jobOf(center, across.body['job-id']);
+    expect([job.node_id, job.params.from_pool_id]).to.deep.equal(['n2', local]);
+    await problem('POST', `blocks/${onlyLocal}?action=restore`, { pool_id: cloud, delta: true }, 422, 'invalid_request');
     await endJobs();
   });
 
@@ -193,26 +197,22 @@ describe('http: blocks', () => {
     expect(center.nodes.calls.at(-1)).to.deep.equal({
       nodeId: 'n1',
       method: 'target_probe',
-      request: { target, size: 10_000_000 },
+      request: { target, size: 10_000_000, delta: false },
     });
     const byOther = await center.send('POST', `blocks/${id}?action=restore`, { target: { ...target, node_id: 'n2' } });
-    const [job] = await center.database.query('SELECT params, node_id FROM jobs WHERE id = ?', [byOther.body['job-id']]);
-    expect(job.node_id).to.equal('n2');
-    expect(JSON.stringify(job.params)).to.include(cloud);
-    await problem(
-      'POST',
-      `blocks/${id}?action=restore`,
-      { target: { ...target, node_id: 'n2' }, from_pool_id: local },
-      409,
-      'no_reachable_replica',
-    );
-    await problem(
-      'POST',
-      `blocks/${id}?action=restore`,
-      { target: { type: 'nbd', uri: 'nbd://h' } },
-      422,
-      'target_type_not_supported',
-    );
+    const job = await jobOf(center, byOther.body['job-id']);
+    expect([job.node_id, job.params.from_pool_id], 'what is compressed comes before what is not').to.deep.equal(['n2', cloud]);
+    const asked = { target: { ...target, node_id: 'n2' }, from_pool_id: local, delta: true, bandwidth: 1e6 };
+    const from = await jobOf(center, (await center.send('POST', `blocks/${id}?action=restore`, asked)).body['job-id']);
+    expect(from.params).to.deep.include({ from_pool_id: local, delta: true, bandwidth: 1e6 });
+    const nbd = { type: 'nbd', uri: 'nbd://h:10809/disk' };
+    const toNbd = await jobOf(center, (await center.send('POST', `blocks/${id}?action=restore`, { target: nbd })).body['job-id']);
+    expect([toNbd.node_id, toNbd.params.target]).to.deep.equal(['n1', nbd]);
+    const secret = { target: { type: 'nbd', uri: 'nbd://me:word@h/disk' } };
+    const refused = await problem('POST', `blocks/${id}?action=restore`, secret, 422, 'invalid_request');
+    expect(refused.errors[0].path).to.equal('target.uri');
+    expect(JSON.stringify(refused)).not.to.include('word@h');
+    await problem('POST', `blocks/${id}?action=restore`, { target: { type: 'source' } }, 422, 'target_type_not_supported');
     await problem('POST', `blocks/${id}?action=restore`, {}, 422, 'invalid_request');
     await problem('POST', `blocks/${id}?action=restore`, { pool_id: cloud, target }, 422, 'invalid_request');
     await problem('POST', `blocks/${id}?action=restore`, { target: { ...target, node_id: 'nobody' } }, 404, 'node_not_found');
@@ -232,6 +232,20 @@ describe('http: blocks', () => {
     expect(all.body.pool_ids).to.have.members([local, cloud]);
     const one = await center.send('POST', `blocks/${id}?action=verify`, { from_pool_id: cloud });
     expect(one.body.pool_ids).to.deep.equal([cloud]);
+    expect((await jobOf(center, one.body['job-id'])).params).to.deep.include({ sample: 1, repair_from: [] });
+    const repair = await center.send('POST', `blocks/${id}?action=verify`, { from_pool_id: cloud, repair: true, sample: 0.1 });
+    expect((await jobOf(center, repair.body['job-id'])).params).to.deep.include({
+      sample: 0.1,
+      repair_from: [cloud, local].sort(),
+    });
+    const twice = await problem('POST', `blocks/${id}?action=verify`, { repair: true }, 409, 'block_busy');
+    expect(twice.job_id, 'two repairs of one replica').to.equal(repair.body['job-id']);
+    for (const sample of [0, 1.1, -1, '1'])
+      await problem('POST', `blocks/${id}?action=verify`, { sample }, 422, 'invalid_request');
+    await endJobs();
+    const far = await center.pool('local', 'n2');
+    const spread = await center.send('POST', `blocks/${await center.block([local, far])}?action=verify`);
+    expect(spread.body.pool_ids, 'also where they are on several nodes').to.have.members([local, far]);
     await endJobs();
   });
 
@@ -270,9 +284,10 @@ describe('http: blocks', () => {
     await endJobs();
   });
 
-  it('says so when no one node reaches all replicas, and drops a block that is stored nowhere', async () => {
+  it('deletes replicas of several nodes by one job, and drops a block that is stored nowhere', async () => {
     const far = await center.pool('local', 'n2');
-    await problem('DELETE', `blocks/${await center.block([local, far])}`, undefined, 409, 'replicas_on_several_nodes');
+    const spread = await center.send('DELETE', `blocks/${await center.block([local, far])}`);
+    expect((await jobOf(center, spread.body['job-id'])).params.pool_ids).to.have.members([local, far]);
     const lost = await center.block([]);
     expect((await center.send('DELETE', `blocks/${lost}`)).body).to.deep.equal({ 'block-id': lost, 'job-id': null });
     expect((await center.send('GET', `blocks/${lost}`)).status).to.equal(404);

@@ -13,22 +13,33 @@ export function normalExtents(extents: readonly Extent[], size: number, most: nu
       { path: `changed_extents.${past}`, message: `ends past the end of the source, which has ${size} bytes` },
     ]);
   }
-  const sorted = extents.toSorted((a, b) => a.offset - b.offset);
-  const apart = joined(sorted, 0);
-  if (apart.length <= most) return apart;
-  const gaps = apart.slice(1).map((extent, i) => extent.offset - endOf(apart[i]!));
-  const bound = gaps.toSorted((a, b) => a - b)[apart.length - most - 1]!;
-  return joined(apart, bound);
+  const apart: Extent[] = [];
+  for (const extent of extents.toSorted((a, b) => a.offset - b.offset)) {
+    const last = apart.at(-1);
+    if (last === undefined || extent.offset > endOf(last)) apart.push({ ...extent });
+    else reach(last, extent);
+  }
+  return apart.length <= most ? apart : joinClosest(apart, apart.length - most);
+}
+
+/** `count` fewer, joined over the smallest gaps. */
+function joinClosest(apart: readonly Extent[], count: number): Extent[] {
+  const gapBefore = (i: number): number => apart[i]!.offset - endOf(apart[i - 1]!);
+  const closest = apart
+    .map((_, i) => i)
+    .slice(1)
+    .sort((a, b) => gapBefore(a) - gapBefore(b));
+  const joined = new Set(closest.slice(0, count));
+  const out: Extent[] = [];
+  for (const [i, extent] of apart.entries()) {
+    if (joined.has(i)) reach(out.at(-1)!, extent);
+    else out.push({ ...extent });
+  }
+  return out;
 }
 
 const endOf = (extent: Extent): number => extent.offset + extent.length;
 
-function joined(sorted: readonly Extent[], gap: number): Extent[] {
-  const out: Extent[] = [];
-  for (const extent of sorted) {
-    const last = out.at(-1);
-    if (last === undefined || extent.offset > endOf(last) + gap) out.push({ ...extent });
-    else last.length = Math.max(endOf(last), endOf(extent)) - last.offset;
-  }
-  return out;
+function reach(extent: Extent, next: Extent): void {
+  extent.length = Math.max(endOf(extent), endOf(next)) - extent.offset;
 }

@@ -10,6 +10,8 @@ import { invalidRequest, Refusal } from './refusal.ts';
 import { routeInto, submitReplica } from './replicate.ts';
 
 export async function moveBlock(deps: AppDeps, id: string, body: MoveBlock, caller: Caller): Promise<Answer> {
+  if (body.from_pool_id === body.pool_id)
+    throw invalidRequest([{ path: 'from_pool_id', message: 'is the pool that it is to go to; choose another' }]);
   const answer = await decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });
     mustBeAvailable(block);

@@ -22,8 +22,9 @@ export class StandInNodes {
   readonly calls: { nodeId: string; method: string; request: unknown }[] = [];
   readonly answers = {
     pool_probe: (): unknown => ({ capacity_bytes: 1_000_000_000, fencing: 'strict' }),
-    source_probe: (): unknown => ({ size: 10_000_000 }),
+    source_probe: (): unknown => ({ size: 10_000_000, format: 'raw', etag: null, last_modified: null }),
     target_probe: (): unknown => ({}),
+    content_drop: (): unknown => ({}),
     have: (): unknown => ({}),
   };
 

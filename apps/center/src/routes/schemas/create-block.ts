@@ -37,13 +37,9 @@ export const createBlockBody = z
     parent_block_id: idOf('block')
       .optional()
       .openapi({ description: 'The block that this one goes on from: what is equal is not stored again.' }),
-    changed_extents: z
-      .array(extent)
-      .max(100_000, 'must be 100000 extents at most')
-      .optional()
-      .openapi({
-        description: 'With a parent: only these are read, everything else is the parent’s, which is checked by sample.',
-      }),
+    changed_extents: z.array(extent).max(100_000, 'must be 100000 extents at most').optional().openapi({
+      description: 'With a parent: only these are read, everything else is the parent’s, which is checked by sample.',
+    }),
     bandwidth,
   })
   .refine((body) => body.changed_extents === undefined || body.parent_block_id !== undefined, {
