@@ -50,13 +50,10 @@ function document(app: App): void {
     request: {
       params,
       headers: z.object({
-        'Content-Range': z
-          .string()
-          .optional()
-          .openapi({
-            description: '`bytes first-last/total`; left out: the whole content.',
-            example: 'bytes 0-1048575/10737418240',
-          }),
+        'Content-Range': z.string().optional().openapi({
+          description: '`bytes first-last/total`; left out: the whole content.',
+          example: 'bytes 0-1048575/10737418240',
+        }),
       }),
       body: { required: true, content: { 'application/octet-stream': { schema: z.string().openapi({ format: 'binary' }) } } },
     },
