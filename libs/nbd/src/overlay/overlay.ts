@@ -1,0 +1,387 @@
+/**
+ * A writable disk over a base that is never changed: copy on write. Two files: `data`, sparse, with what was written at the disk's own
+ * offsets; and `map`, a journal of which blocks (4 KiB) are whose.
+ *
+ * What a flush acknowledged survives SIGKILL and a power cut: bytes are synced first, then the changes of the map are appended and synced.
+ * A block that the journal does not name is the base's, whatever bytes of a lost write the data file holds there.
+ *
+ * Invariants that make parallel calls safe:
+ * - In the data file a block of state `zero` holds zeros, but for bytes of a write under way; so a write into it need only put its bytes.
+ * - The state of a block is set after its bytes are in the file, in one step with looking at what the state is by then: a block that was
+ *   zeroed meanwhile becomes `data` (zeros and those bytes), never `partial`, so the base never shines through again.
+ * - A block never goes back to `base`, but for all of them at once in `rewind`.
+ * - Bytes of the base are put into the data file only while no write is under way.
+ */
+import { join } from 'node:path';
+import { PermanentError } from '@openservice/domain';
+import type { BlockDevice, DeviceExtent } from '../device.ts';
+import { BLOCK_BYTES, BlockMap, type BlockRun, STATE } from './block-map.ts';
+import { DataFile } from './data-file.ts';
+import { MapJournal } from './journal.ts';
+import type { MapChange } from './journal-format.ts';
+import { PartialBlocks } from './partial-blocks.ts';
+import { Turnstile } from './turnstile.ts';
+
+/** Blocks of which only a part was written; more are made whole by reading the base. */
+const MOST_PARTIAL = 4096;
+/** Changes of the map that wait for a flush; more flush by themselves. */
+const MOST_PENDING = 65_536;
+/** A journal longer than this, and than four times what it need be, is written anew. */
+const LONG_JOURNAL = 4 * 1024 * 1024;
+
+export interface OverlayOptions {
+  /** Of this overlay alone; must be there. */
+  directory: string;
+  /** Read, never written; closed with the overlay. */
+  base: BlockDevice;
+}
+
+export class Overlay implements BlockDevice {
+  readonly size: number;
+  readonly readOnly = false;
+  readonly #base: BlockDevice;
+  readonly #data: DataFile;
+  readonly #journal: MapJournal;
+  readonly #map: BlockMap;
+  readonly #partial: PartialBlocks;
+  readonly #turnstile = new Turnstile();
+  #completing: Promise<void> | null = null;
+  #pending: MapChange[] = [];
+  #flushing: Promise<void> | null = null;
+  #nextFlush: Promise<void> | null = null;
+  #broken: unknown = null;
+  #closed: Promise<void> | null = null;
+
+  private constructor(base: BlockDevice, data: DataFile, journal: MapJournal, map: BlockMap, partial: PartialBlocks) {
+    this.size = base.size;
+    this.#base = base;
+    this.#data = data;
+    this.#journal = journal;
+    this.#map = map;
+    this.#partial = partial;
+  }
+
+  /** Goes on with what lies in the directory; PermanentError `damaged_overlay`, or the system's. */
+  static async open({ directory, base }: OverlayOptions): Promise<Overlay> {
+    const map = new BlockMap(Math.ceil(base.size / BLOCK_BYTES));
+    const partial = new PartialBlocks();
+    const journal = await MapJournal.open(join(directory, 'map'), base.size, (change) => replay(map, partial, change));
+    try {
+      const data = await DataFile.open(join(directory, 'data'), base.size);
+      // Bytes of writes that were lost with their changes of the map.
+      for (const run of map.touched()) if (run.state === STATE.zero) await data.zero(...span(run, base.size));
+      return new Overlay(base, data, journal, map, partial);
+    } catch (error) {
+      await journal.close();
+      throw error;
+    }
+  }
+
+  /** Bytes of room that the overlay takes. */
+  async storedBytes(): Promise<number> {
+    return (await this.#data.storedBytes()) + this.#journal.length;
+  }
+
+  /** Ranges that differ, or may, from the base; ascending, whole blocks. */
+  *changed(): Generator<{ offset: number; length: number }> {
+    let open: { offset: number; length: number } | null = null;
+    for (const run of this.#map.touched()) {
+      const [offset, length] = span(run, this.size);
+      if (open !== null && open.offset + open.length === offset) open.length += length;
+      else {
+        if (open !== null) yield open;
+        open = { offset, length };
+      }
+    }
+    if (open !== null) yield open;
+  }
+
+  readNow(offset: number, target: Buffer): boolean {
+    const end = offset + target.length;
+    for (const run of this.#runs(offset, end)) {
+      const [from, to] = inside(run, offset, end);
+      const part = target.subarray(from - offset, to - offset);
+      if (run.state === STATE.zero) part.fill(0);
+      else if (run.state === STATE.data) {
+        if (!this.#data.readNow(part, from)) return false;
+      } else if (run.state === STATE.partial || !this.#base.readNow(from, part)) return false;
+    }
+    return true;
+  }
+
+  async read(offset: number, target: Buffer): Promise<void> {
+    const end = offset + target.length;
+    const parts: Promise<void>[] = [];
+    for (const run of this.#runs(offset, end)) {
+      const [from, to] = inside(run, offset, end);
+      const part = target.subarray(from - offset, to - offset);
+      if (run.state === STATE.zero) part.fill(0);
+      else if (run.state === STATE.data) parts.push(this.#data.read(part, from));
+      else if (run.state === STATE.base) parts.push(this.#base.read(from, part));
+      else parts.push(this.#readPartial(from, part));
+    }
+    if (parts.length === 1) await parts[0];
+    else if (parts.length > 1) await settled(parts);
+  }
+
+  async write(offset: number, bytes: Buffer, fua: boolean): Promise<void> {
+    this.#mustBeOpen();
+    if (this.#partial.count >= MOST_PARTIAL) await this.#completed();
+    await this.#turnstile.pass(() => this.#put(offset, bytes));
+    if (fua || this.#pending.length >= MOST_PENDING) await this.flush();
+  }
+
+  async zero(offset: number, length: number, { fua }: { hole: boolean; fua: boolean }): Promise<void> {
+    this.#mustBeOpen();
+    const end = offset + length;
+    const first = Math.ceil(offset / BLOCK_BYTES);
+    // The disk's last block may be short.
+    const last = end === this.size ? Math.ceil(end / BLOCK_BYTES) : Math.floor(end / BLOCK_BYTES);
+    await this.#turnstile.pass(async () => {
+      if (last <= first) {
+        await this.#put(offset, Buffer.alloc(length));
+        return;
+      }
+      const [start, stop] = [first * BLOCK_BYTES, Math.min(last * BLOCK_BYTES, this.size)];
+      if (start > offset) await this.#put(offset, Buffer.alloc(start - offset));
+      if (end > stop) await this.#put(stop, Buffer.alloc(end - stop));
+      // The state first: from here on nothing of the base shows, whatever becomes of the rest.
+      this.#set(first, last - first, STATE.zero);
+      await this.#data.zero(start, stop - start);
+    });
+    if (fua) await this.flush();
+  }
+
+  /** Calls that come while one is under way share the next. */
+  flush(): Promise<void> {
+    if (this.#flushing === null) {
+      this.#flushing = this.#flush().finally(() => {
+        this.#flushing = null;
+      });
+      return this.#flushing;
+    }
+    this.#nextFlush ??= this.#flushing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextFlush = null;
+        return this.flush();
+      });
+    return this.#nextFlush;
+  }
+
+  async extents(offset: number, length: number, most: number): Promise<DeviceExtent[]> {
+    const end = offset + length;
+    const found: DeviceExtent[] = [];
+    const add = (count: number, zero: boolean, hole: boolean): boolean => {
+      const last = found.at(-1);
+      if (last !== undefined && last.zero === zero && last.hole === hole) last.length += count;
+      else if (found.length === most) return false;
+      else found.push({ length: count, zero, hole });
+      return true;
+    };
+    for (const run of this.#runs(offset, end)) {
+      const [from, to] = inside(run, offset, end);
+      if (run.state === STATE.base) {
+        let at = from;
+        for (const extent of await this.#base.extents(from, to - from, most)) {
+          if (!add(extent.length, extent.zero, extent.hole)) return found;
+          at += extent.length;
+        }
+        // The base told of a part only; the client asks on from there.
+        if (at < to) return found;
+      } else if (!add(to - from, run.state === STATE.zero, run.state === STATE.zero)) return found;
+    }
+    return found;
+  }
+
+  prefetch(offset: number, length: number): void {
+    const end = offset + length;
+    for (const run of this.#runs(offset, end)) {
+      if (run.state !== STATE.base && run.state !== STATE.partial) continue;
+      const [from, to] = inside(run, offset, end);
+      this.#base.prefetch(from, to - from);
+    }
+  }
+
+  /** Everything that was written is forgotten; durable once it resolves. Nobody may read or write meanwhile. */
+  async rewind(): Promise<void> {
+    await this.flush();
+    await this.#journal.rewrite([]);
+    this.#map.clear();
+    this.#partial.clear();
+    await this.#data.clear();
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      try {
+        if (this.#broken === null) await this.flush();
+      } finally {
+        await Promise.all([this.#data.close(), this.#journal.close(), this.#base.close()]);
+      }
+    })();
+    return this.#closed;
+  }
+
+  async #put(offset: number, bytes: Buffer): Promise<void> {
+    await this.#data.write(bytes, offset);
+    this.#wrote(offset, offset + bytes.length);
+  }
+
+  /** Bytes `offset` … `end - 1` are in the data file. */
+  #wrote(offset: number, end: number): void {
+    const first = Math.ceil(offset / BLOCK_BYTES);
+    const last = end === this.size ? Math.ceil(end / BLOCK_BYTES) : Math.floor(end / BLOCK_BYTES);
+    if (last > first) this.#set(first, last - first, STATE.data);
+    if (last < first) this.#wrotePart(last, offset, end);
+    else {
+      if (first * BLOCK_BYTES > offset) this.#wrotePart(first - 1, offset, first * BLOCK_BYTES);
+      if (last * BLOCK_BYTES < end) this.#wrotePart(last, last * BLOCK_BYTES, end);
+    }
+  }
+
+  #wrotePart(block: number, offset: number, end: number): void {
+    const state = this.#map.get(block);
+    if (state === STATE.data) return;
+    const start = block * BLOCK_BYTES;
+    const to = end === this.size ? BLOCK_BYTES : end - start;
+    if (state === STATE.zero || this.#partial.add(block, offset - start, to)) this.#set(block, 1, STATE.data);
+    else {
+      this.#map.set(block, 1, STATE.partial);
+      this.#pending.push({ state: STATE.partial, first: block, count: 1, from: offset - start, to });
+    }
+  }
+
+  #set(first: number, count: number, state: typeof STATE.data | typeof STATE.zero): void {
+    if (count === 1 && this.#map.get(first) === state) return;
+    this.#map.set(first, count, state);
+    this.#partial.delete(first, count);
+    const last = this.#pending.at(-1);
+    if (last !== undefined && last.state === state && last.first + last.count === first) last.count += count;
+    else this.#pending.push({ state, first, count, from: 0, to: 0 });
+  }
+
+  async #readPartial(offset: number, target: Buffer): Promise<void> {
+    await this.#base.read(offset, target);
+    const end = offset + target.length;
+    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < end; block++) {
+      const start = block * BLOCK_BYTES;
+      // Looked at after the base was read: what was written meanwhile stands over it.
+      const state = this.#map.get(block);
+      const ranges = state === STATE.partial ? this.#partial.of(block) : state === STATE.base ? [] : WHOLE;
+      for (const range of ranges) {
+        const from = Math.max(offset, start + range.from);
+        const to = Math.min(end, start + range.to);
+        if (to > from) await this.#data.read(target.subarray(from - offset, to - offset), from);
+      }
+    }
+  }
+
+  #completed(): Promise<void> {
+    this.#completing ??= this.#completeSome().finally(() => {
+      this.#completing = null;
+    });
+    return this.#completing;
+  }
+
+  /** Blocks whose first part was written longest ago become the overlay's as a whole. */
+  async #completeSome(): Promise<void> {
+    const some = this.#partial.oldest(MOST_PARTIAL / 8);
+    const read = await Promise.all(
+      some.map(async (block) => {
+        const bytes = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, this.size - block * BLOCK_BYTES));
+        await this.#base.read(block * BLOCK_BYTES, bytes);
+        return { block, bytes };
+      }),
+    );
+    // Alone: a write under way into the same block could end under the base's bytes.
+    await this.#turnstile.alone(() => settled(read.map(({ block, bytes }) => this.#fill(block, bytes))));
+  }
+
+  /** Puts the base's bytes between those that were written. */
+  async #fill(block: number, bytes: Buffer): Promise<void> {
+    if (this.#map.get(block) !== STATE.partial) return;
+    const start = block * BLOCK_BYTES;
+    let at = 0;
+    for (const { from, to } of [...this.#partial.of(block), { from: bytes.length, to: bytes.length }]) {
+      if (from > at) await this.#data.write(bytes.subarray(at, from), start + at);
+      at = to;
+    }
+    this.#set(block, 1, STATE.data);
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#broken !== null) throw this.#broken;
+    const pending = this.#pending;
+    this.#pending = [];
+    try {
+      await this.#data.sync();
+    } catch (error) {
+      // The kernel tells of a failed write once and forgets the pages: nothing that is not flushed yet can be vouched for any more.
+      this.#broken = error;
+      throw error;
+    }
+    if (pending.length === 0) return;
+    try {
+      await this.#journal.append(pending);
+    } catch (error) {
+      this.#pending = [...pending, ...this.#pending];
+      throw error;
+    }
+    if (this.#journal.length > LONG_JOURNAL) await this.#shorten();
+  }
+
+  /** What the map holds now is at least what the journal says, and all of it that was acknowledged is synced. */
+  async #shorten(): Promise<void> {
+    const changes = [...this.#changes()];
+    if (changes.length * 24 * 4 > this.#journal.length) return;
+    await this.#data.sync();
+    await this.#journal.rewrite(changes);
+  }
+
+  *#changes(): Generator<MapChange> {
+    for (const { first, count, state } of this.#map.touched()) {
+      if (state !== STATE.partial) yield { state, first, count, from: 0, to: 0 };
+    }
+    for (const [block, ranges] of this.#partial.entries()) {
+      for (const { from, to } of ranges) yield { state: STATE.partial, first: block, count: 1, from, to };
+    }
+  }
+
+  #runs(offset: number, end: number): Generator<BlockRun> {
+    return this.#map.runs(Math.floor(offset / BLOCK_BYTES), Math.ceil(end / BLOCK_BYTES));
+  }
+
+  #mustBeOpen(): void {
+    if (this.#broken !== null) throw this.#broken;
+    if (this.#closed !== null) throw new PermanentError('instance_closed', 'The disk was taken away.');
+  }
+}
+
+const WHOLE = [{ from: 0, to: BLOCK_BYTES }] as const;
+
+function replay(map: BlockMap, partial: PartialBlocks, { state, first, count, from, to }: MapChange): void {
+  if (first + count > map.blocks)
+    throw new PermanentError('damaged_overlay', 'The journal of the overlay names blocks past its end.');
+  if (state !== STATE.partial) {
+    map.set(first, count, state);
+    partial.delete(first, count);
+  } else map.set(first, 1, partial.add(first, from, to) ? STATE.data : STATE.partial);
+}
+
+/** The run's bytes as offset and length. */
+function span(run: BlockRun, size: number): [number, number] {
+  const offset = run.first * BLOCK_BYTES;
+  return [offset, Math.min(run.count * BLOCK_BYTES, size - offset)];
+}
+
+/** The run's bytes between `offset` and `end`: first, and past the last. */
+function inside(run: BlockRun, offset: number, end: number): [number, number] {
+  return [Math.max(offset, run.first * BLOCK_BYTES), Math.min(end, (run.first + run.count) * BLOCK_BYTES)];
+}
+
+/** Waits for all, so that nothing writes into a buffer after its read has failed; then the first error. */
+async function settled(parts: Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(parts);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+}
