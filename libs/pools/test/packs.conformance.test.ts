@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
+import { createChunkWorkers } from '@openservice/codec';
 import { type Backend, createFsBackend, createMemoryBackend, createPacksPool } from '@openservice/pools';
 import { describePool } from './conformance/pool.ts';
 import { corruptPacks } from './support/damage.ts';
@@ -22,7 +22,7 @@ function bound(target: Backend, name: keyof Backend): unknown {
 }
 
 describePool('packs over memory', async () => {
-  const workers: ChunkWorkers = createChunkWorkers({ threads: 2 });
+  const workers = createChunkWorkers({ threads: 2 });
   const backend = createMemoryBackend();
   const id = `pool-${randomUUID()}`;
   return {

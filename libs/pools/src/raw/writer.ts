@@ -95,8 +95,11 @@ class RawWriter implements BlockWriter {
       this.#mustContain(index, 1);
       if (this.#taken.has(index)) return;
       if (isHole(digest)) return this.hole(index, 1);
-      const { chunkSize, size } = this.#session;
+      const { blockId, chunkSize, size } = this.#session;
       const chunk = bytes.subarray(0, chunkLength(size, chunkSize, index));
+      if (chunk.length < chunkLength(size, chunkSize, index)) {
+        throw new PermanentError('chunk_bytes_needed', `Chunk ${index} of block ${blockId} was put without all of its bytes.`);
+      }
       const written = await writeSparse(this.#files.data, chunk, index * chunkSize);
       await writeAt(this.#files.digests, digest, digestOffset(index));
       this.#sent += written;

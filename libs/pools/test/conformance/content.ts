@@ -8,6 +8,8 @@ export interface TestBlock {
   chunkSize: number;
   /** Chunks that hold data; all others are holes. */
   data: ReadonlySet<number>;
+  /** Blocks of different seeds share no chunk. Default 0. */
+  seed?: number;
 }
 
 const signal = new AbortController().signal;
@@ -16,7 +18,8 @@ const signal = new AbortController().signal;
 export function chunkBytes(block: TestBlock, index: number): Buffer {
   const bytes = Buffer.alloc(chunkLength(block.size, block.chunkSize, index));
   if (!block.data.has(index)) return bytes;
-  let state = (index + 1) * 2654435761;
+  const seed = block.seed ?? 0;
+  let state = (index + 1) * 2654435761 + Math.imul(seed, 0x9e3779b1);
   const half = bytes.length >>> 1;
   for (let i = 0; i < half; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
@@ -24,11 +27,16 @@ export function chunkBytes(block: TestBlock, index: number): Buffer {
   }
   bytes.fill(`chunk ${index} of a disk; `, half, half + (bytes.length >>> 2));
   bytes[0] = (index % 255) + 1;
+  if (seed > 0 && bytes.length > 8) bytes.writeUInt32LE(seed, 1);
   return bytes;
 }
 
 export function digestOf(bytes: Buffer): Buffer {
   return bytes.every((byte) => byte === 0) ? HOLE_DIGEST : blake3(bytes);
+}
+
+export function digestAt(block: TestBlock, index: number): Buffer {
+  return block.data.has(index) ? digestOf(chunkBytes(block, index)) : HOLE_DIGEST;
 }
 
 export function count(block: TestBlock): number {
@@ -38,7 +46,7 @@ export function count(block: TestBlock): number {
 /** The root digest by its definition, from the content alone. */
 export function rootOf(block: TestBlock): Buffer {
   const hasher = new RootHasher(block);
-  for (let index = 0; index < count(block); index++) hasher.update(digestOf(chunkBytes(block, index)));
+  for (let index = 0; index < count(block); index++) hasher.update(digestAt(block, index));
   return hasher.digest();
 }
 

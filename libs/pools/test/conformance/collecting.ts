@@ -1,0 +1,134 @@
+import { CancelledError } from '@openservice/domain';
+import type { BlockWriter, CollectReport, Pool } from '@openservice/pools';
+import { expect } from 'chai';
+import { count, digestAt, fill, putChunk, type TestBlock } from './content.ts';
+import type { MakePool } from './pool.ts';
+import { fresh, freshSmall, KIB, PoolSuite, signal, thrown } from './suite.ts';
+
+export function describeCollecting(make: MakePool): void {
+  describe('collection', () => {
+    const suite = PoolSuite.hooked(make);
+    /** No session is open beside it but where a case says so: there is nothing to wait for. */
+    const collect = (pool: Pool = suite.pool, waitLimit = 0): Promise<CollectReport> =>
+      pool.collect({ jobId: 'job-gc', waitLimit }, signal);
+    /** Puts every chunk, without its bytes where the pool says it has them. */
+    const fillKnown = async (writer: BlockWriter, block: TestBlock): Promise<void> => {
+      for (let index = 0; index < count(block); index++) {
+        if (writer.has(index)) continue;
+        if (!block.data.has(index)) {
+          writer.hole(index, 1);
+          continue;
+        }
+        const digest = digestAt(block, index);
+        const [missing] = await writer.missing([digest]);
+        const given = missing === true ? null : await thrown(writer.put(index, digest, Buffer.alloc(0), signal));
+        if (missing === true || (given as { code?: unknown } | null)?.code === 'chunk_bytes_needed')
+          await putChunk(writer, block, index);
+        else if (given !== null) throw given;
+      }
+    };
+
+    it('frees what a removed block alone used, leaves the others, and finds nothing to do the second time', async () => {
+      const [gone, stays] = [fresh(), fresh()];
+      const doomed = await suite.stored(gone);
+      const kept = await suite.stored(stays);
+      const before = await collect();
+      await suite.pool.remove(doomed, 2, signal);
+      const after = await collect(suite.reopened());
+      expect(after.damaged).to.deep.equal([]);
+      expect(after.keptObjects).to.equal(0);
+      expect(before.liveBytes - after.liveBytes, 'bytes that are live no more').to.be.greaterThan(512 * KIB);
+      const again = await collect();
+      expect(again.freedBytes).to.equal(0);
+      expect(again.liveBytes).to.equal(after.liveBytes);
+      await suite.expectStored(kept, stays);
+      await suite.expectStored(await suite.stored(gone), gone);
+    });
+
+    it('keeps a block that is in the trash', async () => {
+      const block = freshSmall();
+      const blockId = await suite.stored(block);
+      await suite.pool.trash(blockId, 2, signal);
+      const report = await collect();
+      expect(report.liveBytes).to.be.greaterThan(0);
+      await suite.pool.untrash(blockId, 3, signal);
+      await suite.expectStored(blockId, block);
+    });
+
+    it('frees what aborted writers left, and what others of the same block did', async () => {
+      const before = await collect();
+      const block = fresh();
+      const blockId = suite.newBlock();
+      const first = await suite.open(blockId, block, 1);
+      await fill(first, block);
+      await first.checkpoint(signal);
+      await first.close();
+      const second = await suite.reopened().openWriter(suite.session(blockId, block, 2, 'job-other'), signal);
+      await second.abort(signal);
+      await second.close();
+      const after = await collect();
+      expect(after.liveBytes).to.be.at.most(before.liveBytes);
+    });
+
+    it('goes on beside a writer that says nothing for a while, and loses nothing of it', async () => {
+      const block = fresh();
+      const blockId = suite.newBlock();
+      const writer = await suite.open(blockId, block);
+      for (const index of [0, 1, 2, 7]) await putChunk(writer, block, index);
+      await writer.checkpoint(signal);
+      await putChunk(writer, block, 8);
+      await collect(suite.reopened());
+      await suite.finish(writer, block);
+      await collect();
+      await suite.expectStored(blockId, block);
+    });
+
+    it('never takes from under a writer what it builds on, though the block that had it is gone', async () => {
+      const block = fresh();
+      const old = await suite.stored(block);
+      const blockId = suite.newBlock();
+      const writer = await suite.open(blockId, block, 1, suite.reopened());
+      await fillKnown(writer, { ...block, data: new Set([0, 1, 2]), size: 3 * block.chunkSize });
+      await suite.pool.remove(old, 2, signal);
+      await collect(suite.reopened());
+      await fillKnown(writer, block);
+      await writer.checkpoint(signal);
+      await collect(suite.reopened());
+      await writer.prepare(signal);
+      await writer.commit(signal);
+      await writer.close();
+      await collect();
+      await suite.expectStored(blockId, block);
+    });
+
+    it('runs while writers come and go', async () => {
+      const blocks = Array.from({ length: 4 }, () => freshSmall());
+      const old = await Promise.all(blocks.map((block) => suite.stored(block)));
+      let writing = true;
+      const writers = Promise.all(
+        blocks.map(async (block, i) => {
+          await suite.pool.remove(old[i]!, 2, signal);
+          const blockId = suite.newBlock();
+          const writer = await suite.open(blockId, block, 1, suite.reopened());
+          await fillKnown(writer, block);
+          await writer.checkpoint(signal);
+          await suite.finish(writer, block);
+          return blockId;
+        }),
+      ).finally(() => {
+        writing = false;
+      });
+      let rounds = 0;
+      while (writing || rounds < 2) {
+        await collect(suite.reopened(), 50);
+        rounds++;
+      }
+      for (const [i, blockId] of (await writers).entries()) await suite.expectStored(blockId, blocks[i]!);
+    });
+
+    it('does nothing once the signal has fired', async () => {
+      const call = suite.pool.collect({ jobId: 'job-gc' }, AbortSignal.abort());
+      expect(await thrown(call)).to.be.instanceOf(CancelledError);
+    });
+  });
+}

@@ -1,0 +1,77 @@
+import type { BlockMeta, BlockStat } from '@openservice/pools';
+import { expect } from 'chai';
+import { fill, rootOf } from './content.ts';
+import type { MakePool } from './pool.ts';
+import { freshSmall, PoolSuite, signal } from './suite.ts';
+
+const META: BlockMeta = {
+  name: 'Datenbank – "Größe" / 1',
+  set_id: 'set-1',
+  set_name: 'nightly',
+  parent_block_id: 'block-parent',
+  created_at: '2026-11-24T10:00:00.000Z',
+};
+
+export function describeListing(make: MakePool): void {
+  describe('listing', () => {
+    const suite = PoolSuite.hooked(make);
+    const block = freshSmall();
+    const all = async (options: { trashed?: boolean }): Promise<BlockStat[]> => {
+      const found: BlockStat[] = [];
+      for await (const stat of suite.reopened().list(signal, options)) found.push(stat);
+      return found;
+    };
+    const ids = (stats: readonly BlockStat[]): string[] => stats.map((stat) => stat.blockId);
+
+    before(async () => {
+      // Made in an order that is not theirs.
+      for (const blockId of ['block-e', 'block-b', 'block-d', 'block-c']) await suite.stored(block, { blockId });
+      await suite.stored(block, { blockId: 'block-a', meta: META });
+      await suite.pool.trash('block-c', 2, signal);
+      await suite.stored(block, { blockId: 'block-gone' });
+      await suite.pool.remove('block-gone', 2, signal);
+      const open = await suite.open('block-open', block);
+      await fill(open, block);
+      await open.checkpoint(signal);
+      await open.close();
+    });
+
+    it('lists the committed blocks in order of id, and no others', async () => {
+      const found = await all({});
+      expect(ids(found)).to.deep.equal(['block-a', 'block-b', 'block-d', 'block-e']);
+      for (const stat of found) {
+        expect(stat).to.include({ size: block.size, chunkSize: block.chunkSize });
+        expect(stat.rootDigest.equals(rootOf(block))).to.equal(true);
+        expect(stat.trashed ?? false).to.equal(false);
+      }
+    });
+
+    it('lists those in the trash when asked, and says which they are', async () => {
+      const found = await all({ trashed: true });
+      expect(ids(found)).to.deep.equal(['block-a', 'block-b', 'block-c', 'block-d', 'block-e']);
+      expect(ids(found.filter((stat) => stat.trashed === true))).to.deep.equal(['block-c']);
+    });
+
+    it('gives back what the block was stored with, through the trash and out of it', async () => {
+      const told = async (trashed: boolean): Promise<unknown> =>
+        (await all({ trashed })).find((stat) => stat.blockId === 'block-a')?.meta;
+      expect(await told(false)).to.deep.equal(META);
+      expect((await suite.pool.stat('block-a', signal))?.meta).to.deep.equal(META);
+      expect((await suite.pool.stat('block-e', signal))?.meta ?? null).to.equal(null);
+      await suite.pool.trash('block-a', 2, signal);
+      expect(await told(true)).to.deep.equal(META);
+      await suite.pool.untrash('block-a', 3, signal);
+      expect(await told(false)).to.deep.equal(META);
+    });
+
+    it('lists an empty pool', async () => {
+      const other = new PoolSuite(make);
+      await other.start();
+      try {
+        expect(await other.listed({ trashed: true })).to.deep.equal([]);
+      } finally {
+        await other.end();
+      }
+    });
+  });
+}

@@ -1,0 +1,77 @@
+import { CancelledError } from '@openservice/domain';
+import { expect } from 'chai';
+import { chunkBytes, count, type TestBlock } from './content.ts';
+import type { MakePool } from './pool.ts';
+import { codeOf, damagedChunks, freshSmall, PoolSuite, signal, thrown } from './suite.ts';
+
+export function describeRepairing(make: MakePool): void {
+  describe('repair', () => {
+    let suite: PoolSuite;
+    // What is damaged may be shared: each case has a pool of its own.
+    beforeEach(async () => {
+      suite = new PoolSuite(make);
+      await suite.start();
+    });
+    afterEach(() => suite.end());
+
+    /** A block of which at least one chunk is damaged, and another of the same content. */
+    const damaged = async (block: TestBlock): Promise<{ one: string; other: string; chunks: number[] }> => {
+      const [one, other] = [await suite.stored(block), await suite.stored(block)];
+      await suite.place.corrupt(one);
+      const chunks = await damagedChunks(suite.reopened(), one, block);
+      expect(chunks).to.not.deep.equal([]);
+      return { one, other, chunks };
+    };
+
+    it('makes damaged chunks good, for every block that shares them', async () => {
+      const block = freshSmall();
+      const { one, other, chunks } = await damaged(block);
+      for (const index of chunks) await suite.pool.repair(one, index, chunkBytes(block, index), signal);
+      for (const blockId of [one, other]) await suite.expectStored(blockId, block);
+      await suite.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
+      for (const blockId of [one, other]) await suite.expectStored(blockId, block);
+    });
+
+    it('refuses bytes that are not the chunk’s, and changes nothing', async () => {
+      const block = freshSmall();
+      const { one, chunks } = await damaged(block);
+      const [index] = chunks as [number];
+      const wrong = chunkBytes(freshSmall(), index);
+      for (const bytes of [wrong, wrong.subarray(1), Buffer.alloc(wrong.length), Buffer.alloc(0)]) {
+        expect(await codeOf(suite.pool.repair(one, index, bytes, signal)), `${bytes.length} bytes`).to.equal('digest_mismatch');
+      }
+      expect(await damagedChunks(suite.reopened(), one, block)).to.deep.equal(chunks);
+    });
+
+    it('may be given the bytes of a chunk that is whole', async () => {
+      const block = freshSmall();
+      const blockId = await suite.stored(block);
+      await suite.pool.repair(blockId, 1, chunkBytes(block, 1), signal);
+      await suite.expectStored(blockId, block);
+    });
+
+    it('lets no new block rely on a chunk that was marked as damaged', async () => {
+      const block = freshSmall();
+      const { one, chunks } = await damaged(block);
+      for (const index of chunks) await suite.pool.repair(one, index, null, signal);
+      const later = await suite.reopened();
+      const blockId = suite.newBlock();
+      const writer = await suite.open(blockId, block, 1, later);
+      await suite.finish(writer, block);
+      await suite.expectStored(blockId, block);
+      expect(await damagedChunks(suite.reopened(), one, block), 'marked only').to.not.deep.equal([]);
+    });
+
+    it('says what cannot be repaired', async () => {
+      const block = freshSmall();
+      const blockId = await suite.stored(block);
+      const bytes = chunkBytes(block, 0);
+      expect(await codeOf(suite.pool.repair('block-none', 0, bytes, signal))).to.equal('block_not_in_pool');
+      for (const index of [2, count(block), -1]) {
+        expect(await codeOf(suite.pool.repair(blockId, index, bytes, signal)), `chunk ${index}`).to.equal('out_of_range');
+      }
+      expect(await thrown(suite.pool.repair(blockId, 0, bytes, AbortSignal.abort()))).to.be.instanceOf(CancelledError);
+      await suite.expectStored(blockId, block);
+    });
+  });
+}
