@@ -65,6 +65,7 @@ describe('http: the trash', () => {
     expect((await show(id)).state).to.equal('trashed');
     expect(await states(id)).to.deep.equal({ [near]: 'trashed', [cloud]: 'trashed' });
     expect(await purgeAt(id)).to.be.within(DAY - 60_000, DAY);
+    expect(Date.parse((await show(id)).purge_at) - Date.now()).to.be.within(DAY - 60_000, DAY + 60_000);
     const ids = async (query: string) =>
       (await center.send('GET', `blocks?${query}`)).body.blocks.map((b: { id: string }) => b.id);
     expect(await ids('limit=1000')).not.to.include(id);
