@@ -10,7 +10,7 @@ export function describeStored(make: MakePool, lacks: Partial<Record<Ability, st
     const source = PoolSuite.hooked(make);
 
     if (lacks.stored !== undefined) {
-      it(`hands out none: ${lacks.stored}`, async () => {
+      source.it(`hands out none: ${lacks.stored}`, async () => {
         const block = freshSmall();
         const reader = await source.pool.openReader(await source.stored(block), signal);
         expect((await reader.readStored?.(0, signal)) ?? null).to.equal(null);
@@ -30,7 +30,7 @@ export function describeStored(make: MakePool, lacks: Partial<Record<Ability, st
       return { blockId, reader, writer };
     };
 
-    it('takes them over as they are', async () => {
+    source.it('takes them over as they are', async () => {
       const block = fresh();
       const { blockId, reader, writer } = await opened(block);
       for (let index = 0; index < count(block); index++) {
@@ -51,7 +51,7 @@ export function describeStored(make: MakePool, lacks: Partial<Record<Ability, st
       await target.expectStored(blockId, block);
     });
 
-    it('refuses one whose bytes are not of its digest, or were damaged on the way', async () => {
+    source.it('refuses one whose bytes are not of its digest, or were damaged on the way', async () => {
       const block = freshSmall();
       const { blockId, reader, writer } = await opened(block);
       const chunk = (await reader.readStored!(0, signal))!;

@@ -1,6 +1,7 @@
 /** A pool of its own for a group of cases, and what the cases do with it. */
 import type { BlockReader, BlockWriter, Pool, WriteSession } from '@openservice/pools';
 import { expect } from 'chai';
+import { Cases } from './cases.ts';
 import { chunkBytes, count, digestAt, fill, rootOf, type TestBlock } from './content.ts';
 import type { MakePool, PoolUnderTest } from './pool.ts';
 
@@ -14,8 +15,11 @@ export const signal: AbortSignal = new AbortController().signal;
 
 let seeds = 0;
 
-/** Content of BLOCK's shape that no other case has. */
-export function fresh(shape: Omit<TestBlock, 'seed'> = BLOCK): TestBlock {
+/** BLOCK with smaller chunks. */
+const SHAPE = { size: 40 * 64 * KIB + 777, chunkSize: 64 * KIB, data: BLOCK.data };
+
+/** Content that no other case has; about 300 KiB when compressed. */
+export function fresh(shape: Omit<TestBlock, 'seed'> = SHAPE): TestBlock {
   return { ...shape, seed: ++seeds };
 }
 
@@ -26,6 +30,7 @@ export function freshSmall(): TestBlock {
 
 export class PoolSuite {
   readonly #make: MakePool;
+  readonly #cases = new Cases();
   readonly #opened: Pool[] = [];
   #place: PoolUnderTest | null = null;
   #pool: Pool | null = null;
@@ -43,6 +48,24 @@ export class PoolSuite {
     return suite;
   }
 
+  /** A case of the group that shares its pool with the others, which run at the same time. */
+  it(title: string, run: () => Promise<void>): void {
+    this.#cases.add(title, run);
+  }
+
+  /** A case that has a pool to itself. */
+  alone(title: string, run: (suite: PoolSuite) => Promise<void>): void {
+    this.#cases.add(title, async () => {
+      const own = new PoolSuite(this.#make);
+      try {
+        await own.start();
+        await run(own);
+      } finally {
+        await own.end();
+      }
+    });
+  }
+
   get pool(): Pool {
     return this.#pool!;
   }
@@ -58,6 +81,7 @@ export class PoolSuite {
   }
 
   async end(): Promise<void> {
+    await this.#cases.settled();
     for (const opened of this.#opened) await opened.close();
     await this.#place?.destroy();
   }
