@@ -122,10 +122,10 @@ class HttpsPoolServer implements PoolServer {
       socket.destroy();
     });
     server.listen(port, host);
-    await Promise.race([
-      once(server, 'listening'),
-      once(server, 'error').then(([error]) => Promise.reject(inUse(error, host, port))),
-    ]);
+    // `once` rejects with the server's error, too.
+    await once(server, 'listening').catch((error: unknown) => {
+      throw inUse(error, host, port);
+    });
     this.#server = server;
     server.on('error', (error) => log.error({ err: error }, 'The pool server has an error of its own.'));
     this.#fingerprint = fingerprint;
@@ -165,7 +165,10 @@ class HttpsPoolServer implements PoolServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    response.on('close', () => gone.abort());
+    // Not after a good end: what was opened for the client may still hold the signal.
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
     // A connection that breaks is told by `close`; the error itself says no more.
     request.on('error', () => gone.abort());
     response.on('error', () => gone.abort());
