@@ -8,6 +8,9 @@ import type { SourceRef } from '@openservice/protocol';
 import { transfer } from '@openservice/transfer';
 import { expect } from 'chai';
 import { ImportRoots } from '../src/import-roots.ts';
+import { askServer } from '../src/sources/http-probe.ts';
+import { fetchRange } from '../src/sources/http-range.ts';
+import { HttpClient } from '../src/sources/http-request.ts';
 import { openSource, probeSource } from '../src/sources/open-source.ts';
 import { openTarget, type RestoreTarget } from '../src/targets/open-target.ts';
 import { answer, CHUNK, type FaultyWeb, failureOf, makeSite, never, readAll, type Site, serveFile } from './sources.support.ts';
@@ -218,5 +221,29 @@ describe('web servers as sources', () => {
     stop.abort();
     expect(await reading).to.include({ code: 'cancelled' });
     await source.close();
+  });
+
+  it('that fall silent are asked again, and have so much time and no more', async () => {
+    let silent = 0;
+    web.fault = (request, response) => {
+      if (request.headers['if-match'] === undefined || ++silent > 2) return false;
+      response.writeHead(206, { etag: '"one"', 'content-range': `bytes 0-99999/${SIZE}` });
+      response.write(bytes.subarray(0, 1000));
+      return true;
+    };
+    const client = new HttpClient(100);
+    const { identity } = await askServer(client, web.url, never);
+    const into = Buffer.alloc(100_000);
+    // Its second answer is of a range that was not asked for.
+    const reading = fetchRange({ client, url: web.url, identity }, 0, into, never);
+    expect(await failureOf(reading)).to.include({ code: 'source_unreadable' });
+    silent = 1;
+    await fetchRange({ client, url: web.url, identity }, 0, into, never);
+    expect(into.equals(bytes.subarray(0, 100_000))).to.equal(true);
+    expect(silent).to.equal(3);
+    client.close();
+    web.fault = () => true;
+    const late = probeSource(site.deps, { type: 'http', url: web.url, format: null }, AbortSignal.timeout(50));
+    expect(await failureOf(late)).to.include({ code: 'unreachable', outcome: 'transient' });
   });
 });
