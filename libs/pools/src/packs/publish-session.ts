@@ -22,7 +22,7 @@ export async function publishSession(
     if (index.empty) return;
     const key = indexKey(blockId, fence, part++);
     await backend.put(key, encodeIndexObject(index.object), signal);
-    cache.add(key, index.object);
+    await cache.add(key, index.object, signal);
     index = new IndexBuilder(digestKey);
   };
   for await (const { key } of backend.list(sessionPrefix(blockId), signal)) {
