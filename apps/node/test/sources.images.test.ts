@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { copyFile, mkdir, open, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { IMAGE_FORMATS, type ImageFormat } from '@openservice/protocol';
-import { needsPeers } from '@openservice/testkit';
+import { needsPeers, qemuNbd } from '@openservice/testkit';
 import { expect } from 'chai';
 import { openSource, probeSource } from '../src/sources/open-source.ts';
 import { CHUNK, failureOf, makeSite, never, readAll, type Site } from './sources.support.ts';
@@ -218,4 +219,41 @@ describe('images as sources', () => {
     expect(await failureOf(opened(at('image'), 'qcow2', SIZE, identity))).to.include({ code: 'source_changed' });
     expect(await failureOf(opened(at('image'), 'qcow2', SIZE + 512))).to.include({ code: 'source_changed' });
   });
+
+  it('leaves alone an image that a running machine writes to', async () => {
+    img('convert', '-O', 'qcow2', raw, at('image'));
+    const machine = await qemuNbd(join(site.dir, 's'), ['-f', 'qcow2', at('image')]);
+    try {
+      const error = await failureOf(opened(at('image'), 'qcow2'));
+      expect(error).to.include({ code: 'image_in_use' });
+      expect(error.message).to.contain('stop it');
+    } finally {
+      await machine.stop();
+    }
+    await (await opened(at('image'), 'qcow2')).close();
+  });
+
+  it('can be tried again when qemu-nbd dies on the way', async () => {
+    img('convert', '-O', 'qcow2', raw, at('image'));
+    const source = await opened(at('image'), 'qcow2');
+    const [directory] = await readdir(site.deps.scratchDir);
+    const socket = join(site.deps.scratchDir, directory ?? '', 's');
+    const pid = (await readdir('/proc'))
+      .filter((name) => /^[0-9]+$/.test(name))
+      .find((name) => commandLine(name).includes(socket));
+    process.kill(Number(pid), 'SIGKILL');
+    const error = await failureOf(source.readChunk(20, Buffer.alloc(CHUNK), never));
+    expect(error).to.include({ code: 'unreachable', outcome: 'transient' });
+    await source.close();
+    expect(await readdir(site.deps.scratchDir)).to.deep.equal([]);
+  });
 });
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    // It has ended since it was listed.
+    return '';
+  }
+}
