@@ -6,11 +6,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { ChunkWorkers } from '@openservice/codec';
-import { FencedError, OpenServiceError, PermanentError } from '@openservice/domain';
+import { FencedError, PermanentError } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
 import type { BlockWriter, WriteSession } from '../pool.ts';
 import type { PoolKeys } from '../sealed/keys.ts';
+import { isDamaged } from './checked.ts';
 import { CommittedWriter } from './committed-writer.ts';
 import { DamagedPlaces } from './damaged-places.ts';
 import { CollectionView } from './gc/collection-view.ts';
@@ -180,7 +181,7 @@ async function replay(
   let keys: string[] = [];
   const read = async (): Promise<void> => {
     const take = async (key: string): Promise<[SessionRecord, (number | null)[]] | null> => {
-      const record = readRecord(await backend.get(key, null, signal), key);
+      const record = await readRecord(backend, key, signal);
       return record === null ? null : [record, await Promise.all(record.packs.map(numberOf))];
     };
     for (const taken of await Promise.all(keys.map(take))) {
@@ -206,11 +207,11 @@ async function replay(
 }
 
 /** A record that is damaged is passed over: its chunks are sent again. */
-function readRecord(bytes: Buffer, key: string): SessionRecord | null {
+async function readRecord(backend: Backend, key: string, signal: AbortSignal): Promise<SessionRecord | null> {
   try {
-    return decodeSessionRecord(bytes, key);
+    return decodeSessionRecord(await backend.get(key, null, signal), key);
   } catch (error) {
-    if (error instanceof OpenServiceError && error.code === 'damaged_checkpoint') return null;
+    if (isDamaged(error)) return null;
     throw error;
   }
 }
