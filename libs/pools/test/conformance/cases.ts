@@ -1,41 +1,31 @@
 /**
- * Cases of a group, run side by side: against a server they mostly wait, and a pool must bear many writers at once anyway. Each is reported
- * by itself. They begin with the first that mocha comes to, after all `before` hooks of the group.
+ * The cases of a pool's suite, run side by side: against a server they mostly wait, and a pool must bear many writers at once anyway. Each is
+ * reported by itself. All begin before the first is reported, whichever of them mocha was asked for.
  */
-const AT_ONCE = 10;
-
-interface Case {
-  run: () => Promise<void>;
-  done: Promise<void> | null;
-}
+const AT_ONCE = 16;
 
 export class Cases {
-  readonly #cases: Case[] = [];
-  readonly #all: Promise<void>[] = [];
+  readonly #waiting: (() => Promise<void>)[] = [];
+  readonly #lanes: Promise<void>[] = [];
 
+  /** Inside a describe. */
   add(title: string, run: () => Promise<void>): void {
-    const one: Case = { run, done: null };
-    this.#cases.push(one);
-    it(title, () => {
-      this.#start();
-      return one.done!;
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    // Told by its own `it`, which may come later.
+    promise.catch(() => {});
+    this.#waiting.push(() => run().then(resolve, reject));
+    it(title, () => promise);
   }
 
-  /** For the group's `after`: none is under way any more. */
-  async settled(): Promise<void> {
-    await Promise.allSettled(this.#all);
+  start(): void {
+    const lane = async (): Promise<void> => {
+      for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) await next();
+    };
+    for (let i = 0; i < AT_ONCE; i++) this.#lanes.push(lane());
   }
 
-  #start(): void {
-    if (this.#all.length > 0) return;
-    const lanes = Array.from({ length: AT_ONCE }, () => Promise.resolve());
-    for (const [i, one] of this.#cases.entries()) {
-      const lane = i % AT_ONCE;
-      one.done = lanes[lane]!.then(() => one.run());
-      // Told by its own `it`; the next of the lane runs all the same.
-      lanes[lane] = one.done.catch(() => {});
-      this.#all.push(one.done);
-    }
+  /** All have ended, well or not. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#lanes);
   }
 }

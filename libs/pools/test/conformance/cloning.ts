@@ -2,12 +2,12 @@ import { CancelledError, FencedError } from '@openservice/domain';
 import type { BlockWriter } from '@openservice/pools';
 import { expect } from 'chai';
 import { count, digestAt, rootOf, type TestBlock } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { codeOf, fresh, freshSmall, KIB, PoolSuite, signal, thrown } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { codeOf, fresh, freshSmall, KIB, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeCloning(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('cloning', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
     const cloning = async (from: string, to: string, block: TestBlock, attempt = 1, of = suite): Promise<BlockWriter> => {
       const writer = await of.reopened().openClone(from, of.session(to, block, attempt), signal);
       if (writer === null) throw new Error('the pool cannot clone, and the suite was not told why');

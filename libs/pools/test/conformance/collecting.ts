@@ -2,12 +2,11 @@ import { CancelledError } from '@openservice/domain';
 import type { BlockWriter, CollectReport, Pool } from '@openservice/pools';
 import { expect } from 'chai';
 import { count, digestAt, fill, putChunk, type TestBlock } from './content.ts';
-import type { MakePool } from './pool.ts';
-import { fresh, freshSmall, KIB, PoolSuite, signal, thrown } from './suite.ts';
+import { fresh, freshSmall, KIB, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeCollecting(make: MakePool): void {
+export function describeCollecting(run: SuiteRun): void {
   describe('collection', () => {
-    const group = PoolSuite.hooked(make);
+    const group = run.group();
     /** No session is open beside it but where a case says so: there is nothing to wait for. */
     const collect = (pool: Pool, waitLimit = 0): Promise<CollectReport> => pool.collect({ jobId: 'job-gc', waitLimit }, signal);
     /** Puts every chunk, without its bytes where the pool says it has them. */
@@ -27,25 +26,27 @@ export function describeCollecting(make: MakePool): void {
       }
     };
 
-    group.alone(
-      'frees what a removed block alone used, leaves the others, and finds nothing to do the second time',
-      async (suite) => {
-        const [gone, stays] = [fresh(), fresh()];
-        const doomed = await suite.stored(gone);
-        const kept = await suite.stored(stays);
-        const before = await collect(suite.pool);
-        await suite.pool.remove(doomed, 2, signal);
-        const after = await collect(suite.reopened());
-        expect(after.damaged).to.deep.equal([]);
-        expect(after.keptObjects).to.equal(0);
-        expect(before.liveBytes - after.liveBytes, 'bytes that are live no more').to.be.greaterThan(200 * KIB);
-        const again = await collect(suite.pool);
-        expect(again.freedBytes).to.equal(0);
-        expect(again.liveBytes).to.equal(after.liveBytes);
-        await suite.expectStored(kept, stays);
-        await suite.expectStored(await suite.stored(gone), gone);
-      },
-    );
+    group.alone('frees what a removed block alone used, and leaves the others', async (suite) => {
+      const [gone, stays] = [fresh(), fresh()];
+      const [doomed, kept] = [await suite.stored(gone), await suite.stored(stays)];
+      const before = await collect(suite.pool);
+      await suite.pool.remove(doomed, 2, signal);
+      const after = await collect(suite.reopened());
+      expect(after.damaged).to.deep.equal([]);
+      expect(after.keptObjects).to.equal(0);
+      expect(before.liveBytes - after.liveBytes, 'bytes that are live no more').to.be.greaterThan(200 * KIB);
+      await suite.expectStored(kept, stays);
+    });
+
+    group.alone('finds nothing to do the second time, and the content can be stored anew', async (suite) => {
+      const block = freshSmall();
+      await suite.pool.remove(await suite.stored(block), 2, signal);
+      const first = await collect(suite.pool);
+      const again = await collect(suite.pool);
+      expect(again.freedBytes).to.equal(0);
+      expect(again.liveBytes).to.equal(first.liveBytes);
+      await suite.expectStored(await suite.stored(block), block);
+    });
 
     group.alone('keeps a block that is in the trash', async (suite) => {
       const block = freshSmall();

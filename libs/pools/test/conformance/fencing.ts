@@ -1,12 +1,11 @@
 import { FencedError } from '@openservice/domain';
 import { expect } from 'chai';
 import { count, fill, putChunk } from './content.ts';
-import type { MakePool } from './pool.ts';
-import { fresh, freshSmall, PoolSuite, signal, thrown } from './suite.ts';
+import { fresh, freshSmall, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeFencing(make: MakePool): void {
+export function describeFencing(run: SuiteRun): void {
   describe('fencing and resume', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
 
     suite.it('has what was checkpointed after a close without commit, and needs only the rest', async () => {
       const block = fresh();

@@ -1,12 +1,11 @@
 import { CancelledError, FencedError } from '@openservice/domain';
 import { expect } from 'chai';
 import { fill, type TestBlock } from './content.ts';
-import type { MakePool } from './pool.ts';
-import { codeOf, freshSmall, PoolSuite, signal, thrown } from './suite.ts';
+import { codeOf, freshSmall, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeKeeping(make: MakePool): void {
+export function describeKeeping(run: SuiteRun): void {
   describe('trash and removal', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
     const trashed = async (block: TestBlock): Promise<string> => {
       const blockId = await suite.stored(block);
       await suite.pool.trash(blockId, 2, signal);

@@ -2,16 +2,16 @@ import { CancelledError } from '@openservice/domain';
 import type { BlockStat } from '@openservice/pools';
 import { expect } from 'chai';
 import { chunkBytes, count, digestAt, rootOf, type TestBlock } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { BLOCK, codeOf, expectContent, freshSmall, KIB, PoolSuite, signal, thrown } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { BLOCK, codeOf, expectContent, freshSmall, KIB, type SuiteRun, signal, thrown } from './suite.ts';
 
 const BLOCK_ROOT = '46fe6e39597e4e0b5dca751366ca5a9fe54af7e8e9af8431fd22772458789cd8';
 
-export function describeReading(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeReading(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('reading', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
     let blockId: string;
-    before(async () => {
+    suite.first(async () => {
       blockId = await suite.stored(BLOCK);
     });
 

@@ -1,11 +1,11 @@
 import { expect } from 'chai';
 import { chunkBytes, count, digestAt, rootOf } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { fresh, freshSmall, KIB, PoolSuite, signal } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { fresh, freshSmall, KIB, type SuiteRun, signal } from './suite.ts';
 
-export function describeSharing(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeSharing(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('sharing', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
 
     if (lacks.sharing !== undefined) {
       suite.it(`wants each block's bytes: ${lacks.sharing}`, async () => {
