@@ -19,6 +19,9 @@ export function createFsBackend(root: string): Backend {
   return new FsBackend(root);
 }
 
+/** Each needs a `remove` at just that moment. */
+const MAX_TRIES = 16;
+
 class FsBackend implements Backend {
   readonly fencing = 'strict';
   readonly name: string;
@@ -128,7 +131,10 @@ class FsBackend implements Backend {
       throwIfCancelled(signal);
       const path = this.#path(key);
       const placed = await this.#place(path, () => place(temp, path));
-      await syncDirectory(dirname(path));
+      await syncDirectory(dirname(path)).catch((error: unknown) => {
+        // The object was removed meanwhile, and its folder with it.
+        if (!isMissing(error)) throw error;
+      });
       return placed;
     } finally {
       await unlink(temp).catch((error: unknown) => {
@@ -145,17 +151,17 @@ class FsBackend implements Backend {
     return this.#swept;
   }
 
-  /** A folder that lacks is made; one that `remove` took away in between, too. */
+  /** A folder that lacks is made; one that a `remove` took away in between, or while its own folders were made, again. */
   async #place<T>(path: string, place: () => Promise<T>): Promise<T> {
     for (let tries = 0; ; tries++) {
       try {
+        if (tries > 0) await makeDirectories(this.#root, dirname(path));
         return await place();
       } catch (error) {
         if (isCode(error, 'EISDIR') || isCode(error, 'ENOTDIR')) {
           throw new PermanentError('invalid_key', `${path} is in the way of an object of ${this.name}.`, { cause: error });
         }
-        if (!isCode(error, 'ENOENT') || tries === 8) throw error;
-        await makeDirectories(this.#root, dirname(path));
+        if (!isCode(error, 'ENOENT') || tries === MAX_TRIES) throw error;
       }
     }
   }
