@@ -4,7 +4,7 @@
  */
 import { crc32c } from '@node-rs/crc32';
 import type { ChunkWorkers } from '@openservice/codec';
-import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
+import { chunkCount, chunkLength, KIB, OpenServiceError, PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
@@ -30,6 +30,8 @@ import { Windows } from './windows.ts';
 
 /** Chunks looked ahead to fill a window; and how far ahead the next window is started. */
 const LOOK_AHEAD = 12;
+/** Beyond twice the chunk no record has more: its head, frame table and seals. */
+const MAX_EXTRA = 64 * KIB;
 /** Record headers kept for small reads. */
 const HEADS_KEPT = 4096;
 
@@ -216,6 +218,10 @@ export class PacksReader implements BlockReader {
     let bytes = await this.#backend.get(packKey(place.pack), range, signal);
     const found = readRecordHead(bytes);
     const needed = recordPrefixBytes(found.frameCount, found.sealed);
+    const rawLength = chunkLength(this.size, this.chunkSize, index);
+    // Lengths of a head are what the pool says; memory is taken by what the manifest says.
+    if (found.rawLength !== rawLength || needed + found.payloadLength !== place.length)
+      throw new PermanentError('damaged_chunk', 'its record has another length than the manifest says');
     if (needed > bytes.length) bytes = await this.#backend.get(packKey(place.pack), { ...range, length: needed }, signal);
     const parsed = parseHead(bytes);
     this.#heads.set(index, parsed);
@@ -263,6 +269,12 @@ export class PacksReader implements BlockReader {
     const place = locations.get(at);
     if (place === null)
       throw new PermanentError('damaged_manifest', `The manifest of block ${this.#blockId} has no place for chunk ${index}.`);
+    if (place.length > 2 * this.chunkSize + MAX_EXTRA) {
+      throw new PermanentError(
+        'damaged_manifest',
+        `The manifest of block ${this.#blockId} has ${place.length} bytes for chunk ${index}, more than any record of it.`,
+      );
+    }
     return { digest, place };
   }
 
