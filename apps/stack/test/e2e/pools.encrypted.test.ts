@@ -70,7 +70,7 @@ describe('an encrypted pool', function () {
   it('in S3 shows neither, and takes what comes from another encrypted pool', async () => {
     const from = await dedupPool(system, 1, { encryption: true });
     const id = await importInto(from);
-    const body = { ...s3PoolBody(system), encryption: true };
+    const body: Record<string, unknown> = { ...s3PoolBody(system), encryption: true };
     const pool = (await system.api.ok('PUT', '/pools', body)).body['pool-id'];
     await system.api.succeeded(await startAction(system, id, 'upload', { pool_id: pool }));
     const objects = await objectsUnder(body.prefix as string);

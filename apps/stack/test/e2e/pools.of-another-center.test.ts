@@ -5,10 +5,7 @@ import { dedupPool } from './pairs.ts';
 import { diskFile, imported, localPool, refusal, restoredFile, startAction } from './steps.ts';
 import { type System, startSystem } from './system.ts';
 
-interface Key {
-  access_key: string;
-  secret_key: string;
-}
+type Key = Record<'access_key' | 'secret_key', string>;
 
 describe("another center's pool", function () {
   this.timeout(120_000);
@@ -32,12 +29,11 @@ describe("another center's pool", function () {
   async function newKey(pool = theirs): Promise<Key> {
     return (await there.api.ok('PUT', '/access_keys', { name: `for the other site ${++count}`, pool })).body;
   }
-  const keyOf = ({ access_key, secret_key }: Key): Key => ({ access_key, secret_key });
-  const attempt = (more: Record<string, unknown>) =>
-    here.api.put('/pools', { type: 'remote', name: `theirs ${++count}`, remote_pool: theirs, ...endpoint, ...more });
+  const attempt = (more: Record<string, unknown>, pool = theirs) =>
+    here.api.put('/pools', { type: 'remote', name: `theirs ${++count}`, remote_pool: pool, ...endpoint, ...more });
 
   it('takes an upload and gives it back, and tells its own center nothing of it', async () => {
-    const made = await attempt(keyOf(await newKey()));
+    const made = await attempt(await newKey());
     expect(made.status, JSON.stringify(made.body)).to.equal(201);
     const pool = made.body['pool-id'] as string;
     const path = await diskFile(here, 12, { tail: 4096 + 517, seed: 'abroad' });
@@ -51,8 +47,9 @@ describe("another center's pool", function () {
   });
 
   it('is refused at creation, with the field named, where anything is wrong', async () => {
-    const key = keyOf(await newKey());
-    const ofAnotherPool = keyOf(await newKey(await dedupPool(there)));
+    const second = await dedupPool(there);
+    const key = await newKey(second);
+    const ofAnotherPool = await newKey();
     const wrong: [Record<string, unknown>, number, string, string[]][] = [
       [{ ...key, secret_key: 'not-the-secret' }, 422, 'remote_access_denied', ['access_key']],
       [{ ...key, access_key: `OSAK${'A'.repeat(20)}` }, 422, 'remote_access_denied', ['access_key']],
@@ -64,7 +61,7 @@ describe("another center's pool", function () {
       [{}, 422, 'invalid_request', ['access_key', 'secret_key']],
     ];
     for (const [more, status, code, fields] of wrong) {
-      const answer = await attempt(more);
+      const answer = await attempt(more, second);
       expect(refusal(answer), JSON.stringify(answer.body)).to.deep.equal({ status, code, fields });
       expect(JSON.stringify(answer.body)).not.to.contain(key.secret_key);
     }
@@ -73,12 +70,13 @@ describe("another center's pool", function () {
   });
 
   it('is closed to a key that was taken back: for new pools and for new work', async () => {
-    const key = await newKey();
+    const second = await dedupPool(there);
+    const key = await newKey(second);
     const pool = (await here.api.ok('GET', '/pools?type=remote')).body.pools[0].id as string;
     for (const { access_key } of (await there.api.ok('GET', '/access_keys')).body.access_keys) {
       await there.api.ok('DELETE', `/access_keys/${access_key}`);
     }
-    expect(refusal(await attempt(keyOf(key)))).to.deep.equal({
+    expect(refusal(await attempt(key, second))).to.deep.equal({
       status: 422,
       code: 'remote_access_denied',
       fields: ['access_key'],

@@ -43,7 +43,7 @@ describe('a pool whose center is lost', function () {
 
   it('comes back whole: blocks with names, sets and parents, the trash, and what contradicts is told', async () => {
     const dedup = await dedupPool(system);
-    const s3Body = { ...s3PoolBody(system), encryption: true };
+    const s3Body: Record<string, unknown> = { ...s3PoolBody(system), encryption: true };
     const s3 = (await system.api.ok('PUT', '/pools', s3Body)).body['pool-id'] as string;
     const { path: at } = (await system.api.ok('GET', `/pools/${dedup}`)).body.pool;
     const key = {
