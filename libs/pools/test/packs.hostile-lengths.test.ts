@@ -1,4 +1,5 @@
 /** A pool may have been written by somebody else: what it says of lengths is believed only as far as a block can have them. */
+import { blake3 } from '@napi-rs/blake-hash';
 import { crc32c } from '@node-rs/crc32';
 import { MAX_BLOCK_SIZE, OpenServiceError } from '@openservice/domain';
 import { expect } from 'chai';
@@ -67,6 +68,18 @@ describe('a packs pool that somebody else wrote', () => {
       expect(await opening()).to.equal('damaged_manifest');
     });
   }
+
+  it('a chunk that a client sends as a record longer than is read is not taken, for others would rely on it', async () => {
+    const bytes = noise(1, 9)[0]!;
+    const writer = await pool.node().openWriter(pool.session('block-b', 1), signal);
+    const frames = Array.from(bytes, () => 1);
+    const crcs = frames.map((_, i) => crc32c(bytes.subarray(i, i + 1)));
+    const longer = Buffer.alloc(50_000);
+    bytes.copy(longer);
+    const chunk = { digest: blake3(bytes), codec: 0 as const, frameSize: 1, rawLength: CHUNK, frames, crcs, bytes: longer };
+    expect(await codeOf(writer.putStored!(0, chunk, signal))).to.equal('damaged_chunk');
+    await writer.close();
+  });
 
   it('a segment of another number of chunks is refused', async () => {
     await relocate(2, 4100);

@@ -4,7 +4,7 @@
  */
 import { crc32c } from '@node-rs/crc32';
 import type { ChunkWorkers } from '@openservice/codec';
-import { chunkCount, chunkLength, KIB, OpenServiceError, PermanentError } from '@openservice/domain';
+import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
@@ -17,6 +17,7 @@ import type { PackedManifest } from './packed-manifest.ts';
 import {
   FRAME_BYTES,
   type FrameTable,
+  longestRecordBytes,
   RECORD_HEAD_BYTES,
   type RecordHead,
   readFrameTable,
@@ -30,8 +31,6 @@ import { Windows } from './windows.ts';
 
 /** Chunks looked ahead to fill a window; and how far ahead the next window is started. */
 const LOOK_AHEAD = 12;
-/** Beyond twice the chunk no record has more: its head, frame table and seals. */
-const MAX_EXTRA = 64 * KIB;
 /** Record headers kept for small reads. */
 const HEADS_KEPT = 4096;
 
@@ -269,7 +268,7 @@ export class PacksReader implements BlockReader {
     const place = locations.get(at);
     if (place === null)
       throw new PermanentError('damaged_manifest', `The manifest of block ${this.#blockId} has no place for chunk ${index}.`);
-    if (place.length > 2 * this.chunkSize + MAX_EXTRA) {
+    if (place.length > longestRecordBytes(this.chunkSize)) {
       throw new PermanentError(
         'damaged_manifest',
         `The manifest of block ${this.#blockId} has ${place.length} bytes for chunk ${index}, more than any record of it.`,
