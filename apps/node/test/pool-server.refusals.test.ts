@@ -183,6 +183,9 @@ describe('the pool server turns away', () => {
     for (const [path, status] of [
       ['/', 404],
       ['/v2/pools/default', 404],
+      ['//[', 400],
+      [`/v1/pools/${poolId}/blocks/block-2%2f..%2fblock-1`, 400],
+      [`/v1/pools/${poolId}/blocks%2fblock-1`, 403],
       [`/v1/pools/${encodeURIComponent('../x')}/blocks`, 404],
       [`/v1/pools/${poolId}/blocks/${encodeURIComponent('../..')}`, 400],
       [`/v1/pools/${poolId}/blocks/%E0%A4%A`, 404],
