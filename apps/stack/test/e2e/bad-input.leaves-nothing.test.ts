@@ -19,6 +19,7 @@ import {
   done,
   imported,
   localPool,
+  refusal,
   restoredFile,
   s3Pool,
   s3PoolBody,
@@ -58,6 +59,24 @@ describe('bad input and faults', function () {
     await mkdir(join(root, 'folder'), { recursive: true });
     expect((await system.api.put('/blocks', importOf(join(root, 'nothing.img')))).body.code).to.equal('source_not_found');
     expect((await system.api.put('/blocks', importOf(join(root, 'folder')))).body.code).to.equal('source_not_a_file');
+  });
+
+  it('what a node says of a source or a target names the field, and a server that is none is told from a node that is away', async () => {
+    const blockId = await imported(system, local.id, await diskFile(system, 3));
+    const root = system.importRoot(1);
+    const missing = await system.api.put('/blocks', importOf(join(root, 'nothing.img')));
+    expect(refusal(missing)).to.deep.equal({ status: 422, code: 'source_not_found', fields: ['source.path'] });
+    const outside = { target: { type: 'file', node_id: 'node-1', path: '/etc/passwd' } };
+    const restore = await system.api.post(`/blocks/${blockId}?action=restore`, outside);
+    expect(refusal(restore)).to.deep.equal({ status: 422, code: 'path_not_allowed', fields: ['target.path'] });
+    const nowhere = { type: 'http', url: 'http://127.0.0.1:1/disk.img' };
+    const web = await system.api.put('/blocks', { name: 'bad', pool_id: local.id, source: nowhere });
+    expect([web.status, web.body.code]).to.deep.equal([503, 'unreachable']);
+    expect(web.body.detail).to.contain('source.url').and.to.contain('node-1');
+    const nbd = { target: { type: 'nbd', uri: 'nbd://127.0.0.1:1/' } };
+    const disk = await system.api.post(`/blocks/${blockId}?action=restore`, nbd);
+    expect([disk.status, disk.body.code]).to.deep.equal([503, 'unreachable']);
+    expect(disk.body.detail).to.contain('target.uri');
   });
 
   it('a file that shrinks while it is read fails the import with a code, and the block can be deleted', async () => {
