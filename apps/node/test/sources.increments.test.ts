@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { open, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newId } from '@openservice/domain';
-import { createMemoryBackend, createPacksPool, type Pool } from '@openservice/pools';
+import { type Backend, createMemoryBackend, createPacksPool, type Pool } from '@openservice/pools';
 import { type NbdServer, nbdkit, needsPeers, qemuNbd } from '@openservice/testkit';
 import { transfer } from '@openservice/transfer';
 import { expect } from 'chai';
@@ -15,6 +15,7 @@ const SIZE = CHUNKS * CHUNK;
 describe('increments', () => {
   let site: Site;
   let pool: Pool;
+  let backend: Backend;
   let parentId: string;
   let disk: string;
   let reads: number[];
@@ -23,7 +24,8 @@ describe('increments', () => {
     site = await makeSite();
     disk = join(site.root, 'disk.raw');
     await write(SIZE, ...Array.from({ length: 200 }, (_, i) => [i * CHUNK, randomBytes(CHUNK)] as const));
-    pool = createPacksPool({ id: newId('pool'), backend: createMemoryBackend(), workers: site.deps.workers });
+    backend = createMemoryBackend();
+    pool = createPacksPool({ id: newId('pool'), backend, workers: site.deps.workers });
     await pool.probe({ create: true }, never);
     parentId = (await imported(await opened())).blockId;
   });
@@ -56,10 +58,10 @@ describe('increments', () => {
     const source = await opened(size, chunkSize);
     return withParent(source, await pool.openReader(parentId, never), changed, { seed: 'job-1', workers: site.deps.workers });
   }
-  async function imported(source: ImportSource) {
+  async function imported(source: ImportSource, into: Pool = pool) {
     const blockId = newId('block');
     const session = { blockId, size: source.size, chunkSize: source.chunkSize, jobId: newId('job'), attempt: 1, fence: 1 };
-    const writer = await pool.openWriter(session, never);
+    const writer = await into.openWriter(session, never);
     const result = await transfer({ source, writer, signal: never });
     await writer.commit(never);
     await writer.close();
@@ -120,6 +122,47 @@ describe('increments', () => {
     const { rootDigest } = await imported(await increment([], smaller));
     expect(reads).to.include(100);
     await expectWhole(rootDigest, smaller);
+  });
+
+  /** Into a pool that has nothing of the parent: what is not changed must be had from it. */
+  async function elsewhere(source: ImportSource) {
+    const other = createPacksPool({ id: newId('pool'), backend: createMemoryBackend(), workers: site.deps.workers });
+    await other.probe({ create: true }, never);
+    const outcome = await imported(source, other);
+    await other.close();
+    return outcome;
+  }
+  async function expectSame(rootDigest: Buffer) {
+    expect((await elsewhere(await opened())).rootDigest.equals(rootDigest)).to.equal(true);
+  }
+  async function keysOf(prefix: string): Promise<string[]> {
+    const keys: string[] = [];
+    for await (const { key } of backend.list(prefix, never)) keys.push(key);
+    return keys;
+  }
+
+  it('read from the source what of the parent is damaged, and say so', async () => {
+    const [pack = ''] = await keysOf('packs/');
+    const bytes = await backend.get(pack, null, never);
+    const at = Math.floor(bytes.length / 2);
+    bytes[at] = (bytes[at] ?? 0) ^ 8;
+    await backend.put(pack, bytes, never);
+    await write(SIZE, [3 * CHUNK, randomBytes(CHUNK)]);
+    const { rootDigest, notes } = await elsewhere(await increment([{ offset: 3 * CHUNK, length: CHUNK }]));
+    expect(notes).to.have.length(1);
+    expect(notes[0]).to.contain('Damaged chunks of the parent, read from the source instead: 1.');
+    expect(new Set(reads).size).to.be.within(17, 18);
+    await expectSame(rootDigest);
+  });
+
+  it('read the rest from the source when the parent no longer tells what it has', async () => {
+    const source = await increment([{ offset: 3 * CHUNK, length: CHUNK }]);
+    for (const key of await keysOf('segments/')) await backend.remove(key, never);
+    const { rootDigest, notes } = await elsewhere(source);
+    expect(notes).to.have.length(1);
+    expect(notes[0]).to.contain('could not be read any further');
+    expect(new Set(reads).size).to.equal(200);
+    await expectSame(rootDigest);
   });
 
   it('read all without extents, or where chunks are of another size', async () => {

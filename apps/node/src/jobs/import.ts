@@ -4,11 +4,11 @@ import { PermanentError } from '@openservice/domain';
 import type { BlockReader } from '@openservice/pools';
 import type { JobParams } from '@openservice/protocol';
 import { type ImportSource, openSource, withParent } from '../sources/open-source.ts';
+import { isUnreadable } from '../unreadable.ts';
 import { openReplica } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
 import { readJournalState } from './journal-state.ts';
 import { dropFromPool, sessionOf } from './pool-target.ts';
-import { isUnreadable } from './replica-check.ts';
 import { replicate } from './replicate.ts';
 
 type Params = JobParams['import'];

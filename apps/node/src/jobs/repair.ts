@@ -5,9 +5,9 @@ import { sharedBuffer } from '@openservice/codec';
 import { chunkLength, PermanentError } from '@openservice/domain';
 import { type BlockReader, isHole, type Pool } from '@openservice/pools';
 import type { BlockRef } from '@openservice/protocol';
+import { isUnreadable } from '../unreadable.ts';
 import { openReplica } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
-import { isUnreadable } from './replica-check.ts';
 
 interface Donor {
   poolId: string;

@@ -1,21 +1,9 @@
 /** Reads one replica and compares it with what the block is. Damage is an answer, not an error. */
-import { PermanentError } from '@openservice/domain';
 import type { BlockReader, Pool } from '@openservice/pools';
 import type { BlockRef } from '@openservice/protocol';
 import { type TransferCounters, type VerifyReport, verifySource } from '@openservice/transfer';
+import { isUnreadable } from '../unreadable.ts';
 import { JOB_WINDOW } from './replicate.ts';
-
-/** What openReader says of a replica that is damaged beyond reading; anything else is an error of the job. */
-const UNREADABLE = new Set([
-  'block_not_in_pool',
-  'damaged_block',
-  'damaged_manifest',
-  'damaged_ledger',
-  'damaged_chunk',
-  'damaged_pack',
-  'damaged_object',
-  'object_not_found',
-]);
 
 export interface CheckOptions {
   pool: Pool;
@@ -55,11 +43,6 @@ export async function checkReplica(options: CheckOptions): Promise<string[]> {
   } finally {
     await reader?.close();
   }
-}
-
-/** True for what a pool throws when the data of a block is damaged or gone. */
-export function isUnreadable(error: unknown): error is PermanentError {
-  return error instanceof PermanentError && UNREADABLE.has(error.code);
 }
 
 function headMismatch(reader: BlockReader, block: BlockRef): string | null {

@@ -2,10 +2,12 @@
  * An increment: what was not changed since the parent block comes from the parent, and is not read. Whoever names the changed extents may
  * be wrong (a lost bitmap, a snapshot too many), so before anything counts some of the chunks that were not named are read and compared; one that
  * differs makes it a full read. Chunks that are holes in both are equal, and not drawn.
+ * What of the parent turns out damaged is read from the source, too, which is the truth.
  */
 import { type ChunkWorkers, sharedBuffer } from '@openservice/codec';
 import { chunkCount, chunkLength } from '@openservice/domain';
 import type { BlockReader, ChunkRange, ChunkSource, StoredChunk } from '@openservice/pools';
+import { isUnreadable } from '../unreadable.ts';
 import { ChunkSet } from './chunk-set.ts';
 import type { ImportSource } from './port.ts';
 import { Sample } from './sample.ts';
@@ -46,6 +48,8 @@ class Increment implements ImportSource {
   #checked: Promise<void> | null = null;
   #activity = 0;
   readonly #notes: string[] = [];
+  #damaged = 0;
+  #firstDamage = '';
 
   constructor(
     source: ImportSource,
@@ -76,20 +80,32 @@ class Increment implements ImportSource {
   async *extents(from: number, signal: AbortSignal): AsyncIterable<ChunkRange> {
     this.#checked ??= this.#check(signal);
     await this.#checked;
-    if (this.#touched === null) yield* this.#source.extents(from, signal);
-    else yield* ascending(this.#parent.extents(from, signal), this.#touched.ranges(from), this.#chunks);
+    let next = from;
+    if (this.#touched !== null) {
+      try {
+        for await (const range of ascending(this.#parent.extents(from, signal), this.#touched.ranges(from), this.#chunks)) {
+          yield range;
+          next = range.first + range.count;
+        }
+        return;
+      } catch (error) {
+        this.#giveUpParent(error);
+      }
+    }
+    yield* this.#source.extents(next, signal);
   }
 
   async knownDigest(index: number, signal: AbortSignal): Promise<Buffer | null> {
-    return this.#fromParent(index) ? ((await this.#parent.knownDigest?.(index, signal)) ?? null) : null;
+    return (await this.#ofParent(index, () => this.#parent.knownDigest?.(index, signal))) ?? null;
   }
 
-  readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
-    return (this.#fromParent(index) ? this.#parent : this.#source).readChunk(index, target, signal);
+  async readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
+    const digest = await this.#ofParent(index, () => this.#parent.readChunk(index, target, signal));
+    return digest ?? this.#source.readChunk(index, target, signal);
   }
 
   async readStored(index: number, signal: AbortSignal): Promise<StoredChunk | null> {
-    return this.#fromParent(index) ? ((await this.#parent.readStored?.(index, signal)) ?? null) : null;
+    return (await this.#ofParent(index, () => this.#parent.readStored?.(index, signal))) ?? null;
   }
 
   assertUnchanged(): Promise<void> {
@@ -97,7 +113,13 @@ class Increment implements ImportSource {
   }
 
   notes(): string[] {
-    return [...this.#notes, ...this.#source.notes()];
+    const damage =
+      this.#damaged === 0
+        ? []
+        : [
+            `Damaged chunks of the parent, read from the source instead: ${this.#damaged}. Verify the parent. The first: ${this.#firstDamage}`,
+          ];
+    return [...this.#notes, ...damage, ...this.#source.notes()];
   }
 
   async close(): Promise<void> {
@@ -106,6 +128,32 @@ class Increment implements ImportSource {
 
   #fromParent(index: number): boolean {
     return this.#touched !== null && !this.#touched.has(index);
+  }
+
+  /** What `look` finds where the chunk is the parent's to tell; null where it is the source's, or has just become so. */
+  async #ofParent<T>(index: number, look: () => Promise<T> | undefined): Promise<T | null> {
+    if (!this.#fromParent(index)) return null;
+    try {
+      return (await look()) ?? null;
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.#damagedAt(index, error);
+      return null;
+    }
+  }
+
+  #damagedAt(index: number, { message }: Error): void {
+    if (!this.#fromParent(index)) return;
+    this.#touched?.add(index, index + 1);
+    this.#damaged++;
+    if (this.#damaged === 1) this.#firstDamage = message;
+  }
+
+  /** Where the parent does not even tell which chunks it has. Any other error is thrown on. */
+  #giveUpParent(error: unknown): void {
+    if (!isUnreadable(error)) throw error;
+    this.#touched = null;
+    this.#notes.push(`The parent could not be read any further, so the rest of the source was: ${error.message}`);
   }
 
   /** Null where chunks of the one are none of the other. What lies past the parent's end, or has another length there, counts as changed. */
@@ -126,8 +174,12 @@ class Increment implements ImportSource {
     if (touched === null) return;
     const sample = new Sample(this.#seed, { part: SAMPLE_PART, least: SAMPLE_LEAST, most: SAMPLE_MOST });
     const either = ascending(this.#parent.extents(0, signal), this.#source.extents(0, signal), this.#chunks);
-    for await (const { first, count } of either) {
-      for (let index = first; index < first + count; index++) if (!touched.has(index)) sample.offer(index);
+    try {
+      for await (const { first, count } of either) {
+        for (let index = first; index < first + count; index++) if (!touched.has(index)) sample.offer(index);
+      }
+    } catch (error) {
+      return this.#giveUpParent(error);
     }
     const drawn = sample.drawn();
     const wrong = await this.#firstDifference(drawn, signal);
@@ -144,7 +196,8 @@ class Increment implements ImportSource {
     const lane = async () => {
       const buffer = sharedBuffer(this.chunkSize);
       for (let index = queue.shift(); index !== undefined && wrong === null; index = queue.shift()) {
-        const there = await this.#digestIn(this.#parent, index, buffer, signal);
+        const there = await this.#ofParent(index, () => this.#digestIn(this.#parent, index, buffer, signal));
+        if (there === null) continue;
         const now = await this.#source.readChunk(index, buffer, signal);
         this.#activity += chunkLength(this.size, this.chunkSize, index);
         if (!now.equals(there)) wrong ??= index;
