@@ -1,3 +1,6 @@
+export type { DiskReader } from './cache/disk-reader.ts';
+export { ReaderDevice, type ReaderDeviceOptions } from './cache/reader-device.ts';
+export { UnitCache, type UnitCacheOptions } from './cache/unit-cache.ts';
 export { connectNbd } from './connect.ts';
 export type { BlockDevice, DeviceExtent } from './device.ts';
 export { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
