@@ -33,7 +33,7 @@ export class Readahead {
   /** Units `first` … `last` were read. True when there may be something to fetch ahead: ask `wanted`. */
   advance(first: number, last: number): boolean {
     const at = this.#streams.findIndex(
-      (stream) => first <= stream.next && last >= stream.next - 1 && first >= stream.next - MOST,
+      (stream) => first <= stream.next && last >= stream.next - 1 && first >= stream.next - SLACK,
     );
     if (at < 0) {
       this.#current = null;

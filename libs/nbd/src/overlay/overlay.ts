@@ -28,6 +28,7 @@ const MOST_PARTIAL = 4096;
 const MOST_PENDING = 65_536;
 /** A journal longer than this, and than four times what it need be, is written anew. */
 const LONG_JOURNAL = 4 * 1024 * 1024;
+const COPY_BYTES = 1024 * 1024;
 
 export interface OverlayOptions {
   /** Of this overlay alone; must be there. */
@@ -80,6 +81,24 @@ export class Overlay implements BlockDevice {
   /** Bytes of room that the overlay takes. */
   async storedBytes(): Promise<number> {
     return (await this.#data.storedBytes()) + this.#journal.length;
+  }
+
+  /** Bytes of the disk that are not the base's. */
+  get changedBytes(): number {
+    let sum = 0;
+    for (const { length } of this.changed()) sum += length;
+    return sum;
+  }
+
+  /** Everything that was written over the base is written over `below` too, durably. Nobody may write meanwhile; repeated, it comes out the same. */
+  async mergeInto(below: BlockDevice): Promise<void> {
+    for (const run of this.#map.touched()) {
+      const [offset, length] = span(run, this.size);
+      if (run.state === STATE.zero) await below.zero(offset, length, { hole: true, fua: false });
+      else if (run.state === STATE.data) await this.#copy(below, offset, length);
+      else for (let block = run.first; block < run.first + run.count; block++) await this.#copyPart(below, block);
+    }
+    await below.flush();
   }
 
   /** Ranges that differ, or may, from the base; ascending, whole blocks. */
@@ -221,6 +240,21 @@ export class Overlay implements BlockDevice {
       }
     })();
     return this.#closed;
+  }
+
+  async #copy(below: BlockDevice, offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += COPY_BYTES) {
+      const bytes = Buffer.allocUnsafeSlow(Math.min(COPY_BYTES, length - done));
+      await this.#data.read(bytes, offset + done);
+      await below.write(offset + done, bytes, false);
+    }
+  }
+
+  async #copyPart(below: BlockDevice, block: number): Promise<void> {
+    for (const { from, to } of this.#partial.of(block)) {
+      const start = block * BLOCK_BYTES;
+      await this.#copy(below, start + from, Math.min(start + to, this.size) - start - from);
+    }
   }
 
   async #put(offset: number, bytes: Buffer): Promise<void> {

@@ -1,0 +1,231 @@
+/**
+ * A writable disk that can be held still while it goes on being used: `freeze` puts a new layer on top, which takes all further writes; what
+ * lies below it is then of one moment. `release` merges the layers again. A crash in between leaves several layers, which the next open merges:
+ * a merge may be repeated, because a layer is dropped from the list only when all of it is below, durably.
+ */
+import { mkdir, rm } from 'node:fs/promises';
+import { asOpenServiceError } from '@openservice/domain';
+import type { BlockDevice, DeviceExtent } from '../device.ts';
+import { SwitchDevice } from '../switch-device.ts';
+import { layerPath, readLayers, sweepLayers, writeLayers } from './layer-list.ts';
+import { Overlay } from './overlay.ts';
+
+/** A layer with no more than this is merged while clients wait. */
+const SHORT_WAIT_BYTES = 16 * 1024 * 1024;
+const MOST_ROUNDS = 8;
+
+interface Layer {
+  number: number;
+  overlay: Overlay;
+  /** What the overlay lies on. */
+  base: SwitchDevice;
+}
+
+export interface FrozenDisk {
+  /** As it was when it was frozen. Not to be written. */
+  readonly device: BlockDevice;
+  /** Ranges that may differ from the base; ascending, neither touching nor overlapping. */
+  readonly changed: { offset: number; length: number }[];
+  /** The disk needs `device` no more. */
+  release(): Promise<void>;
+}
+
+export class LayeredDisk implements BlockDevice {
+  readonly size: number;
+  readonly readOnly = false;
+  readonly #directory: string;
+  readonly #front: SwitchDevice;
+  #layers: Layer[];
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(directory: string, layers: Layer[]) {
+    this.#directory = directory;
+    this.#layers = layers;
+    this.#front = new SwitchDevice(layers[layers.length - 1]!.overlay);
+    this.size = this.#front.size;
+  }
+
+  /** Goes on with what the directory (made where it lacks) holds. `base` is closed with the disk. */
+  static async open(directory: string, base: BlockDevice): Promise<LayeredDisk> {
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw asOpenServiceError(error);
+    }
+    const numbers = await readLayers(directory);
+    await sweepLayers(directory, numbers);
+    const layers: Layer[] = [];
+    let below = base;
+    for (const number of numbers) {
+      const layer = await openLayer(directory, number, below);
+      layers.push(layer);
+      below = layer.overlay;
+    }
+    const disk = new LayeredDisk(directory, layers);
+    await disk.#mergeAll(0);
+    return disk;
+  }
+
+  /** Bytes of room that all layers take. */
+  async storedBytes(): Promise<number> {
+    const each = await Promise.all(this.#layers.map(({ overlay }) => overlay.storedBytes()));
+    return each.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /** Holds the disk still for a reader; one at a time, others wait for its release. */
+  async freeze(): Promise<FrozenDisk> {
+    const { promise: released, resolve } = Promise.withResolvers<void>();
+    const before = this.#turn;
+    this.#turn = released;
+    await before;
+    try {
+      const frozen = this.#layers;
+      await this.#push();
+      return {
+        device: frozen[frozen.length - 1]!.overlay,
+        changed: union(frozen.map(({ overlay }) => overlay.changed())),
+        release: () => this.#mergeAll(MOST_ROUNDS).finally(resolve),
+      };
+    } catch (error) {
+      resolve();
+      throw error;
+    }
+  }
+
+  /** Everything written is forgotten, durably. Nobody may use the disk meanwhile, and nobody hold it still. */
+  async rewind(): Promise<void> {
+    await this.#layers[0]!.overlay.rewind();
+  }
+
+  /** The base is read from another place from now on: it must hold the same bytes. The one before is closed. */
+  async swapBase(next: BlockDevice): Promise<void> {
+    await this.#layers[0]!.base.swap(async (before) => {
+      await before.close();
+      return next;
+    });
+  }
+
+  readNow(offset: number, target: Buffer): boolean {
+    return this.#front.readNow(offset, target);
+  }
+
+  read(offset: number, target: Buffer): Promise<void> {
+    return this.#front.read(offset, target);
+  }
+
+  write(offset: number, bytes: Buffer, fua: boolean): Promise<void> {
+    return this.#front.write(offset, bytes, fua);
+  }
+
+  zero(offset: number, length: number, options: { hole: boolean; fua: boolean }): Promise<void> {
+    return this.#front.zero(offset, length, options);
+  }
+
+  flush(): Promise<void> {
+    return this.#front.flush();
+  }
+
+  extents(offset: number, length: number, most: number): Promise<DeviceExtent[]> {
+    return this.#front.extents(offset, length, most);
+  }
+
+  prefetch(offset: number, length: number): void {
+    this.#front.prefetch(offset, length);
+  }
+
+  close(): Promise<void> {
+    return this.#front.close();
+  }
+
+  /** A new layer takes the writes from here on. */
+  async #push(): Promise<void> {
+    await this.#front.swap(async (top) => {
+      await top.flush();
+      const number = Math.max(...this.#layers.map((layer) => layer.number)) + 1;
+      const layer = await openLayer(this.#directory, number, top);
+      const layers = [...this.#layers, layer];
+      await writeLayers(this.#directory, numbersOf(layers));
+      this.#layers = layers;
+      return layer.overlay;
+    });
+  }
+
+  /** One layer is left. While much is to be merged, clients write into a further layer meanwhile, `rounds` times at most. */
+  async #mergeAll(rounds: number): Promise<void> {
+    for (let round = 0; this.#layers.length > 1; round++) {
+      const top = this.#layers[this.#layers.length - 1]!;
+      const long = round < rounds && top.overlay.changedBytes > SHORT_WAIT_BYTES;
+      if (this.#layers.length === 2 && long) await this.#push();
+      if (this.#layers.length > 2) await this.#mergeMiddle();
+      else await this.#mergeTop();
+    }
+  }
+
+  /** The layer above the bottom, which nobody writes, goes into the bottom; the one above it then lies on the bottom. */
+  async #mergeMiddle(): Promise<void> {
+    const [bottom, middle, above, ...rest] = this.#layers as [Layer, Layer, Layer, ...Layer[]];
+    await middle.overlay.mergeInto(bottom.overlay);
+    const layers = [bottom, above, ...rest];
+    await writeLayers(this.#directory, numbersOf(layers));
+    await above.base.swap(async () => bottom.overlay);
+    this.#layers = layers;
+    await this.#discard(middle);
+  }
+
+  async #mergeTop(): Promise<void> {
+    const [bottom, top] = this.#layers as [Layer, Layer];
+    await this.#front.swap(async () => {
+      await top.overlay.mergeInto(bottom.overlay);
+      await writeLayers(this.#directory, [bottom.number]);
+      this.#layers = [bottom];
+      return bottom.overlay;
+    });
+    await this.#discard(top);
+  }
+
+  async #discard(layer: Layer): Promise<void> {
+    // Its base is another layer, which lives on.
+    await layer.base.swap(async () => NO_BASE);
+    await layer.overlay.close();
+    await rm(layerPath(this.#directory, layer.number), { recursive: true, force: true });
+  }
+}
+
+async function openLayer(directory: string, number: number, below: BlockDevice): Promise<Layer> {
+  const path = layerPath(directory, number);
+  await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw asOpenServiceError(error);
+  });
+  const base = new SwitchDevice(below);
+  return { number, base, overlay: await Overlay.open({ directory: path, base }) };
+}
+
+function numbersOf(layers: readonly Layer[]): number[] {
+  return layers.map(({ number }) => number);
+}
+
+function union(lists: Iterable<{ offset: number; length: number }>[]): { offset: number; length: number }[] {
+  const all = lists.flatMap((list) => [...list]).sort((a, b) => a.offset - b.offset);
+  const joined: { offset: number; length: number }[] = [];
+  for (const range of all) {
+    const last = joined.at(-1);
+    if (last !== undefined && last.offset + last.length >= range.offset)
+      last.length = Math.max(last.length, range.offset + range.length - last.offset);
+    else joined.push({ ...range });
+  }
+  return joined;
+}
+
+/** What a layer that is taken away lies on: nothing to close. */
+const NO_BASE: BlockDevice = {
+  size: 0,
+  readOnly: true,
+  readNow: () => false,
+  read: async () => {},
+  write: async () => {},
+  zero: async () => {},
+  flush: async () => {},
+  extents: async () => [],
+  prefetch: () => {},
+  close: async () => {},
+};
