@@ -50,7 +50,13 @@ describe('http: any value in any field', () => {
       ['PUT', 'blocks', { name: 'a', pool_id: local, set_id: local, size: 10_000_000, source: file }],
       ['POST', `blocks/${block}?action=upload`, { pool_id: cloud, from_pool_id: local }],
       ['POST', `blocks/${block}?action=restore`, { target: file, from_pool_id: local }],
-      ['POST', `blocks/${block}?action=verify`, { from_pool_id: local }],
+      ['PUT', 'blocks', { name: 'a', pool_id: local, source: { type: 'http', url: 'https://h/a', format: 'raw' }, bandwidth: 5 }],
+      ['PUT', 'blocks', { name: 'a', pool_id: local, source: file, parent_block_id: block, changed_extents: [] }],
+      ['POST', `blocks/${block}?action=restore`, { target: { type: 'nbd', uri: 'nbd://h/a' }, delta: true, bandwidth: 5 }],
+      ['POST', `blocks/${block}?action=copy`, { pool_id: cloud, name: 'a', set_id: local, from_pool_id: local }],
+      ['POST', `blocks/${block}?action=move`, { pool_id: cloud, from_pool_id: cloud }],
+      ['POST', `blocks/${block}?action=verify`, { from_pool_id: local, sample: 0.5, repair: true }],
+      ['POST', `blocks/${block}?action=undelete`, {}],
     ];
   });
   after(() => center?.stop());

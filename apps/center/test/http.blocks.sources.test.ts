@@ -120,6 +120,26 @@ describe('http: sources of a block', () => {
     expect([other.job.params.parent.pool_id, other.job.params.changed_extents]).to.deep.equal([cloud, null]);
   });
 
+  it('takes a hundred thousand extents, and tells the node in a command that fits into one message', async function () {
+    this.timeout(20_000);
+    const parent = await center.block([near]);
+    const size = 64 * 2 ** 40;
+    await seeing({ size, format: 'raw', etag: null, last_modified: null }, async () => {
+      const extents = Array.from({ length: 100_000 }, (_, i) => ({
+        offset: size - 400_000_000 * (i + 1),
+        length: 65_536 + (i % 7),
+      }));
+      const source = { type: 'file', path: '/in/a' };
+      const { job } = await imported(body({ source, parent_block_id: parent, changed_extents: extents }));
+      expect(job.params.changed_extents).to.have.length(20_000);
+      expect(Buffer.byteLength(JSON.stringify(job.params))).to.be.below(1_000_000);
+      const more = [...extents, { offset: 0, length: 1 }];
+      expect(
+        (await refused(body({ source, parent_block_id: parent, changed_extents: more }), 422, 'invalid_request')).errors[0].path,
+      ).to.equal('changed_extents');
+    });
+  });
+
   it('refuses a parent or extents that cannot be', async () => {
     const parent = await center.block([near]);
     const extents = [{ offset: SIZE - 1, length: 2 }];

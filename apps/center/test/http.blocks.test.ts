@@ -293,6 +293,28 @@ describe('http: blocks', () => {
     expect((await center.send('GET', `blocks/${lost}`)).status).to.equal(404);
   });
 
+  it('a node that drains is passed over where another can do the work', async () => {
+    await center.addNode('n3');
+    const [draining, far] = [await center.pool('local', 'n3'), await center.pool('local', 'n2')];
+    const id = await center.block([draining, far]);
+    const alone = await center.block([draining]);
+    await center.send('POST', 'nodes/n3?action=drain');
+    const target = await center.pool('s3');
+    const made = await center.send('POST', `blocks/${id}?action=upload`, { pool_id: target });
+    expect((await jobOf(center, made.body['job-id'])).node_id).to.equal('n2');
+    await problem('POST', `blocks/${alone}?action=upload`, { pool_id: target }, 409, 'node_draining');
+    await problem('POST', `blocks/${id}?action=copy`, { pool_id: draining }, 409, 'node_draining');
+    await problem('PUT', 'blocks', body({ pool_id: draining, source: undefined, size: 5 }), 409, 'node_draining');
+    // What its pool server serves others still read.
+    expect((await center.send('POST', `blocks/${alone}?action=copy`, { pool_id: far })).status).to.equal(202);
+    await center.send('POST', 'nodes/n3?action=activate');
+    await center.database.query("UPDATE nodes SET state = 'offline' WHERE id = 'n3'");
+    await endJobs();
+    const verify = await center.send('POST', `blocks/${id}?action=verify`);
+    expect((await jobOf(center, verify.body['job-id'])).node_id, 'rather one that is there').to.equal('n2');
+    await endJobs();
+  });
+
   it('lists by pool, set, state and part of the name, taken literally', async () => {
     const own = await center.pool('s3');
     const id = await center.block([own]);

@@ -65,6 +65,7 @@ describe('http: the trash', () => {
     expect((await show(id)).state).to.equal('trashed');
     expect(await states(id)).to.deep.equal({ [near]: 'trashed', [cloud]: 'trashed' });
     expect(await purgeAt(id)).to.be.within(DAY - 60_000, DAY);
+    expect(Date.parse((await show(id)).purge_at) - Date.now()).to.be.within(DAY - 60_000, DAY + 60_000);
     const ids = async (query: string) =>
       (await center.send('GET', `blocks?${query}`)).body.blocks.map((b: { id: string }) => b.id);
     expect(await ids('limit=1000')).not.to.include(id);
@@ -108,6 +109,19 @@ describe('http: the trash', () => {
     await succeed(center, again, result({ [near]: 'trashed' }));
     expect((await show(id)).state).to.equal('trashed');
     expect(await purgeAt(id)).to.be.within(DAY - 60_000, DAY);
+  });
+
+  it('a block whose way there failed comes back too: a pool may have it in its trash already', async () => {
+    const set = (await center.send('PUT', 'sets', { name: 'half' })).body['set-id'];
+    const id = await center.block([near, cloud], set);
+    await fail(center, await started('DELETE', `blocks/${id}`));
+    expect((await show(id)).error).to.deep.include({ code: 'delete_failed' });
+    expect((await show(id)).error.message).to.include('undelete');
+    const jobId = await started('POST', `blocks/${id}?action=undelete`);
+    expect((await jobOf(center, jobId)).params.pool_ids).to.deep.equal([near, cloud].sort());
+    await succeed(center, jobId, result({ [near]: 'available', [cloud]: 'available' }));
+    expect(await show(id)).to.deep.include({ state: 'available', error: null, set_id: set });
+    expect((await center.send('GET', `sets/${set}`)).body.set.block_count).to.equal(1);
   });
 
   it('is emptied when the time has come, once, however many centers there are', async () => {

@@ -74,6 +74,14 @@ describe('import', () => {
       expect(result.root_digest).to.equal((await bench.imported()).root_digest);
     });
 
+    it('reads all, and says so, when the parent is not to be read', async () => {
+      const params = { ...(await changed(bench.d)), changed_extents: [{ offset: 9 * CHUNK, length: CHUNK }] };
+      await bench.pools.get(bench.d)?.remove(params.parent.block.id, 1_000_000, never);
+      const result = await bench.handlers.import.run(contextOf(params));
+      expect(result.root_digest).to.equal((await bench.imported()).root_digest);
+      expect(result.notes?.[0]).to.contain('The parent could not be read');
+    });
+
     it('says again after a crash that it did not rely on what it was told', async () => {
       const base = await changed(bench.d);
       // Not one word of it is true: what is said to have changed is not what did.

@@ -7,6 +7,7 @@ import { createFsBackend } from '@openservice/pools';
 import { tempDir } from '@openservice/testkit';
 import { describePool } from '../../../libs/pools/test/conformance/pool.ts';
 import { corruptPacks } from '../../../libs/pools/test/support/damage.ts';
+import { tmpdirHasReflinks } from '../../../libs/pools/test/support/mounts.ts';
 import { startPoolServer } from './support/pool-server.ts';
 
 const signal = new AbortController().signal;
@@ -36,15 +37,20 @@ const dedup = (path: string, encryption_key: string | null): PoolSpec => ({
   encryption_key,
 });
 
-describePool('remote, a local pool behind it', () =>
-  behindServer(
-    (path) => ({ id: newId('pool'), type: 'local', node_id: 'node-1', path }),
-    async (path, blockId) => {
-      const file = await open(join(path, 'blocks', blockId, 'disk.raw'), 'r+');
-      await file.write(Buffer.from('damage'), 0, 6, 100);
-      await file.close();
-    },
-  ),
+const reflinks = tmpdirHasReflinks() ? {} : { clone: 'the filesystem of the temporary directory has no reflinks' };
+
+describePool(
+  'remote, a local pool behind it',
+  () =>
+    behindServer(
+      (path) => ({ id: newId('pool'), type: 'local', node_id: 'node-1', path }),
+      async (path, blockId) => {
+        const file = await open(join(path, 'blocks', blockId, 'disk.raw'), 'r+');
+        await file.write(Buffer.from('damage'), 0, 6, 100);
+        await file.close();
+      },
+    ),
+  { lacks: { sharing: 'each raw image has its own bytes', ...reflinks } },
 );
 
 describePool('remote, a dedup pool behind it', () => behindServer((path) => dedup(path, null), damagePacks));

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, rootCertificates } from 'node:tls';
-import { CancelledError, OpenServiceError, TransientError } from '@openservice/domain';
+import { OpenServiceError, TransientError } from '@openservice/domain';
 import { ByteStream } from './byte-stream.ts';
 import { OpenNbdClient } from './client.ts';
-import { connectError, lost } from './errors.ts';
+import { connectError, lost, stopped } from './errors.ts';
 import { choose, greet, startTls, type Talk } from './handshake.ts';
 import type { NbdClient, NbdOptions } from './port.ts';
 import { type NbdAddress, parseNbdUri } from './uri.ts';
@@ -19,25 +19,25 @@ const SYSTEM_CA_FILES = ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/cer
 export async function connectNbd(uri: string, options: NbdOptions): Promise<NbdClient> {
   const address = parseNbdUri(uri);
   const server = serverName(address);
-  if (options.signal.aborted) throw new CancelledError('The work was stopped.', { cause: options.signal.reason });
+  if (options.signal.aborted) throw stopped(server, options.signal);
   const raw = 'path' in address.socket ? connect(address.socket.path) : connect(address.socket);
   const sockets = [raw];
   const limit = options.connectLimit ?? CONNECT_LIMIT;
-  let stopped: OpenServiceError | null = null;
+  let ended: OpenServiceError | null = null;
   const stop = (error: OpenServiceError) => {
-    stopped = error;
+    ended = error;
     for (const socket of sockets) socket.destroy();
   };
   const timer = setTimeout(() => {
     stop(new TransientError('nbd_timeout', `${server} did not greet as an NBD server within ${limit / 1000} s.`));
   }, limit);
-  const onAbort = () => stop(new CancelledError('The work was stopped.', { cause: options.signal.reason }));
+  const onAbort = () => stop(stopped(server, options.signal));
   options.signal.addEventListener('abort', onAbort, { once: true });
   try {
     return await shakeHands(raw, sockets, address, server, options);
   } catch (error) {
     for (const socket of sockets) socket.destroy();
-    throw stopped ?? (error instanceof OpenServiceError ? error : connectError(server, error));
+    throw ended ?? (error instanceof OpenServiceError ? error : connectError(server, error));
   } finally {
     clearTimeout(timer);
     options.signal.removeEventListener('abort', onAbort);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { asOpenServiceError, CancelledError, type OpenServiceError, TransientError } from '@openservice/domain';
 import type { ByteStream } from './byte-stream.ts';
-import { protocolError } from './errors.ts';
+import { protocolError, stopped } from './errors.ts';
 import { Gate } from './gate.ts';
 import type { Agreement, Talk } from './handshake.ts';
 import { Request } from './request.ts';
@@ -55,20 +55,20 @@ export class Connection {
 
   /** Resolves with the answered request. An abort leaves a read to end unseen; a write that is under way ends the connection. */
   async ask(ask: Ask, signal: AbortSignal): Promise<Request> {
-    await this.#gate.enter(signal).catch((cause: unknown) => {
-      throw new CancelledError('The work was stopped.', { cause });
+    await this.#gate.enter(signal).catch(() => {
+      throw stopped(this.server, signal);
     });
     try {
       if (this.#failure !== null) throw this.#failure;
-      if (signal.aborted) throw new CancelledError('The work was stopped.', { cause: signal.reason });
+      if (signal.aborted) throw stopped(this.server, signal);
       const request = new Request(ask.type, ask.offset, ask.length, ask.target ?? null);
       const cookie = this.#cookie++;
       this.#pending.set(cookie, request);
       const onAbort = () => {
-        const stopped = new CancelledError('The work was stopped.', { cause: signal.reason });
+        const error = stopped(this.server, signal);
         // The socket may still read from the caller's bytes.
-        if (ask.payload === undefined) request.abandon(stopped);
-        else this.#fail(stopped);
+        if (ask.payload === undefined) request.abandon(error);
+        else this.#fail(error);
       };
       signal.addEventListener('abort', onAbort, { once: true });
       try {

@@ -1,4 +1,4 @@
-import { asOpenServiceError, type OpenServiceError, PermanentError, TransientError } from '@openservice/domain';
+import { asOpenServiceError, CancelledError, type OpenServiceError, PermanentError, TransientError } from '@openservice/domain';
 
 /** Errno values of the protocol. */
 const SENTENCES: Record<number, [code: string, what: string]> = {
@@ -24,6 +24,15 @@ export function replyError(server: string, what: string, errno: number, message:
 
 export function protocolError(server: string, what: string): PermanentError {
   return new PermanentError('nbd_protocol', `${server} does not keep to the NBD protocol: ${what}.`);
+}
+
+/** Why work ended whose signal has fired: a caller's limit of time is no wish to stop. */
+export function stopped(server: string, signal: AbortSignal): OpenServiceError {
+  const { reason } = signal;
+  if (reason instanceof Error && reason.name === 'TimeoutError') {
+    return new TransientError('nbd_timeout', `${server} did not answer in the time that was given.`, { cause: reason });
+  }
+  return new CancelledError('The work was stopped.', { cause: reason });
 }
 
 export function lost(server: string, cause?: unknown): OpenServiceError {

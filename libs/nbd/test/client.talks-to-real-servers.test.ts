@@ -4,9 +4,8 @@ import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectNbd, type NbdClient, type NbdExtent } from '@openservice/nbd';
-import { needsPeers, startProxy, waitFor } from '@openservice/testkit';
+import { type NbdServer, nbdkit, nbdkitOnPort, needsPeers, qemuNbd, startProxy, waitFor } from '@openservice/testkit';
 import { expect } from 'chai';
-import { type NbdServer, nbdkit, nbdkitOnPort, qemuNbd } from './servers.ts';
 
 const MIB = 1024 * 1024;
 const never = new AbortController().signal;

@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createChunkWorkers } from '@openservice/codec';
+import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
+import type { DedupPoolSpec } from '@openservice/domain';
 import { createFsBackend, openPool } from '@openservice/pools';
 import { describePool, type PoolSuiteOptions } from './conformance/pool.ts';
 import { corruptPacks } from './support/damage.ts';
@@ -10,34 +11,36 @@ import { corruptPacks } from './support/damage.ts';
 const signal = new AbortController().signal;
 const ENCRYPTED: PoolSuiteOptions = { lacks: { stored: 'a sealed chunk opens only in its own pool' } };
 
-/** As a node opens it: with the index cache on its disk, one for each process. */
-function describeDedup(name: string, encryptionKey: string | null, options?: PoolSuiteOptions): void {
-  describePool(
-    name,
-    async () => {
-      const root = await mkdtemp(join(tmpdir(), 'openservice-dedup-'));
-      const path = join(root, 'pool');
-      const id = `pool-${randomUUID()}`;
-      const workers = createChunkWorkers({ threads: 2 });
-      let process = 0;
-      const caches = join(root, 'caches');
-      await mkdir(caches);
-      return {
-        open: () =>
-          openPool(
-            { id, type: 'dedup', node_id: 'node-1', path, encryption_key: encryptionKey },
-            { workers, cacheDir: join(caches, String(++process)) },
-          ),
-        corrupt: () => corruptPacks(createFsBackend(path), signal),
-        destroy: async () => {
-          await workers.close();
-          await rm(root, { recursive: true });
-        },
-      };
-    },
-    options,
-  );
-}
+describe('dedup pools', () => {
+  let workers: ChunkWorkers;
+  before(() => {
+    workers = createChunkWorkers({ threads: 2 });
+  });
+  after(() => workers.close());
 
-describeDedup('dedup', null);
-describeDedup('dedup, encrypted', randomBytes(32).toString('hex'), ENCRYPTED);
+  /** As a node opens it: with an index cache on its disk, one for each process. */
+  const describeDedup = (name: string, encryptionKey: string | null, options?: PoolSuiteOptions): void =>
+    describePool(
+      name,
+      async () => {
+        const root = await mkdtemp(join(tmpdir(), 'openservice-dedup-'));
+        const spec: DedupPoolSpec = {
+          id: `pool-${randomUUID()}`,
+          type: 'dedup',
+          node_id: 'node-1',
+          path: join(root, 'pool'),
+          encryption_key: encryptionKey,
+        };
+        let process = 0;
+        return {
+          open: () => openPool(spec, { workers, cacheDir: join(root, 'caches', String(++process)) }),
+          corrupt: () => corruptPacks(createFsBackend(spec.path), signal),
+          destroy: () => rm(root, { recursive: true }),
+        };
+      },
+      options,
+    );
+
+  describeDedup('dedup', null);
+  describeDedup('dedup, encrypted', randomBytes(32).toString('hex'), ENCRYPTED);
+});

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createChunkWorkers } from '@openservice/codec';
+import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { type Backend, createFsBackend, createMemoryBackend, createPacksPool } from '@openservice/pools';
 import { describePool } from './conformance/pool.ts';
 import { corruptPacks } from './support/damage.ts';
@@ -21,27 +21,30 @@ function bound(target: Backend, name: keyof Backend): unknown {
   return typeof value === 'function' ? value.bind(target) : value;
 }
 
-describePool('packs over memory', async () => {
-  const workers = createChunkWorkers({ threads: 2 });
-  const backend = createMemoryBackend();
-  const id = `pool-${randomUUID()}`;
-  return {
-    open: () => createPacksPool({ id, backend: kept(backend), workers }),
-    corrupt: () => corruptPacks(backend, signal),
-    destroy: () => workers.close(),
-  };
-});
+describe('the packs layout', () => {
+  let workers: ChunkWorkers;
+  before(() => {
+    workers = createChunkWorkers({ threads: 2 });
+  });
+  after(() => workers.close());
 
-describePool('packs over fs', async () => {
-  const workers = createChunkWorkers({ threads: 2 });
-  const root = await mkdtemp(join(tmpdir(), 'openservice-packs-'));
-  const id = `pool-${randomUUID()}`;
-  return {
-    open: () => createPacksPool({ id, backend: createFsBackend(root), workers }),
-    corrupt: () => corruptPacks(createFsBackend(root), signal),
-    destroy: async () => {
-      await workers.close();
-      await rm(root, { recursive: true });
-    },
-  };
+  describePool('packs over memory', async () => {
+    const backend = createMemoryBackend();
+    const id = `pool-${randomUUID()}`;
+    return {
+      open: () => createPacksPool({ id, backend: kept(backend), workers }),
+      corrupt: () => corruptPacks(backend, signal),
+      destroy: async () => {},
+    };
+  });
+
+  describePool('packs over fs', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'openservice-packs-'));
+    const id = `pool-${randomUUID()}`;
+    return {
+      open: () => createPacksPool({ id, backend: createFsBackend(root), workers }),
+      corrupt: () => corruptPacks(createFsBackend(root), signal),
+      destroy: () => rm(root, { recursive: true }),
+    };
+  });
 });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { createChunkWorkers } from '@openservice/codec';
+import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { createS3Backend, openPool } from '@openservice/pools';
 import { describeBackend } from './conformance/backend.ts';
 import { describePool, type PoolSuiteOptions } from './conformance/pool.ts';
@@ -20,17 +20,21 @@ if (hasS3('conformance on a real S3')) {
 
   describe('a bucket', () => {
     let s3: TestS3;
+    let workers: ChunkWorkers;
     before(async () => {
       s3 = await testS3();
+      workers = createChunkWorkers({ threads: 2 });
     });
-    after(() => s3?.destroy());
+    after(async () => {
+      await workers?.close();
+      await s3?.destroy();
+    });
     let prefixes = 0;
 
     const describeS3 = (name: string, encryptionKey: string | null, options?: PoolSuiteOptions): void =>
       describePool(
         name,
         async () => {
-          const workers = createChunkWorkers({ threads: 2 });
           const spec = s3.spec(`pool-${++prefixes}`, { encryption_key: encryptionKey });
           return {
             open: () => openPool(spec, { workers }),
@@ -39,7 +43,7 @@ if (hasS3('conformance on a real S3')) {
               await corruptPacks(backend, signal);
               await backend.close();
             },
-            destroy: () => workers.close(),
+            destroy: async () => {},
           };
         },
         options,

@@ -1,4 +1,5 @@
 export { freshDatabase, freshPrefix, tempDir, testUrl } from './fresh.ts';
+export { type NbdServer, nbdkit, nbdkitOnPort, qemuNbd } from './nbd-servers.ts';
 export { missingPeers, needsPeers, type Peer } from './peers.ts';
 export { type Proxy, startProxy } from './proxy.ts';
 export { waitFor } from './wait.ts';

@@ -39,7 +39,6 @@ const STATUS: Readonly<Record<string, ContentfulStatusCode>> = {
   block_not_available: 409,
   replica_exists: 409,
   replica_not_available: 409,
-  replicas_on_several_nodes: 409,
   no_reachable_replica: 409,
   last_replica: 409,
   node_draining: 409,

@@ -1,13 +1,12 @@
 /** What every request passes first: its id, its trace, limits on its body, and how long it may take. */
 import { randomBytes } from 'node:crypto';
-import { newId } from '@openservice/domain';
+import { MIB, newId } from '@openservice/domain';
 import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { Refusal } from '../services/refusal.ts';
 import type { AppEnv } from './deps.ts';
 import { databaseUnavailable } from './problem.ts';
 
-const BODY_LIMIT = 1024 * 1024;
 const READ_LIMIT_MS = 15_000;
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
@@ -45,12 +44,21 @@ export function exceptContent(handler: MiddlewareHandler<AppEnv>): MiddlewareHan
   return (c, next) => (carriesContent(c.req.method, c.req.path) ? next() : handler(c, next));
 }
 
-export const limitBody: MiddlewareHandler<AppEnv> = bodyLimit({
-  maxSize: BODY_LIMIT,
-  onError: () => {
-    throw new Refusal('body_too_large', 'The body is larger than 1 MiB; send less.');
-  },
-});
+const limitTo = (mib: number): MiddlewareHandler<AppEnv> =>
+  bodyLimit({
+    maxSize: mib * MIB,
+    onError: () => {
+      throw new Refusal('body_too_large', `The body is larger than ${mib} MiB; send less.`);
+    },
+  });
+
+const limitOthers = limitTo(1);
+/** A hundred thousand changed extents take 5 MiB. */
+const limitNewBlock = limitTo(8);
+const NEW_BLOCK_PATH = '/openstore_v1/blocks';
+
+export const limitBody: MiddlewareHandler<AppEnv> = (c, next) =>
+  c.req.method === 'PUT' && c.req.path === NEW_BLOCK_PATH ? limitNewBlock(c, next) : limitOthers(c, next);
 
 /** PUT and POST carry JSON, or nothing at all. */
 export const jsonBody: MiddlewareHandler<AppEnv> = async (c, next) => {

@@ -23,7 +23,7 @@ export async function lookAt(deps: AppDeps, source: BlockSource, target: Pool, s
   if (source.type === 'file' && source.node_id === undefined && nodeOfPool(target) === null) {
     throw invalidRequest([{ path: 'source.node_id', message: `is required: pool ${target.id} belongs to no node` }]);
   }
-  const node = await chooseNode(deps.database.manager, source.node_id, target);
+  const node = await chooseNode(deps.database.manager, source.node_id, [target]);
   const seen = await deps.nodes.call(node.id, 'source_probe', { source: probeOf(source) }, { timeoutMs: PROBE_LIMIT_MS });
   checkSize(seen.size, size);
   if (source.type === 'nbd') return { nodeId: node.id, size: seen.size, ref: { type: 'nbd', uri: source.uri } };

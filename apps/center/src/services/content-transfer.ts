@@ -64,6 +64,8 @@ export async function sendContent(
 
 async function pass(body: ReadableStream<Uint8Array>, call: ClientRequest, length: number): Promise<void> {
   const reader = body.getReader();
+  const gone = new AbortController();
+  call.once('close', () => gone.abort());
   let left = length;
   try {
     for (;;) {
@@ -73,7 +75,7 @@ async function pass(body: ReadableStream<Uint8Array>, call: ClientRequest, lengt
       if (value.byteLength > left)
         throw invalidRequest([{ path: 'body', message: `is longer than the ${length} bytes it was to have` }]);
       left -= value.byteLength;
-      if (!call.write(value)) await Promise.race([once(call, 'drain'), once(call, 'close')]);
+      if (!call.write(value)) await drained(call, gone.signal);
     }
     if (left > 0) throw invalidRequest([{ path: 'body', message: `ended ${left} bytes before the ${length} it was to have` }]);
     call.end();
@@ -82,20 +84,29 @@ async function pass(body: ReadableStream<Uint8Array>, call: ClientRequest, lengt
   }
 }
 
+/** What is gone drains no more: that is for the answer to say. */
+async function drained(call: ClientRequest, gone: AbortSignal): Promise<void> {
+  try {
+    await once(call, 'drain', { signal: gone });
+  } catch (error) {
+    if (!gone.aborted && !call.destroyed) throw error;
+  }
+}
+
 async function offsetOf(answer: IncomingMessage, server: ContentServer, blockId: string, piece: Piece): Promise<number> {
   const told = await readAnswer(answer);
   const status = answer.statusCode ?? 0;
   const offset = typeof told.offset === 'number' ? told.offset : Number(answer.headers['content-offset']);
   if (status >= 200 && status < 300 && Number.isSafeInteger(offset)) return offset;
-  const { code, message } = failureOf(told);
+  const { code, message, outcome } = failureOf(told);
   if (code === 'content_offset_mismatch') {
     throw offsetMismatch(blockId, piece.offset, Number.isSafeInteger(offset) ? offset : await contentOffset(server, blockId));
   }
-  // That the center's token is refused is nothing that the client can mend with its own.
-  if (status >= 500 || status === 401 || status === 403 || status === 409 || code === '') {
-    throw new TransientError('node_unavailable', `Node ${server.nodeId} did not take the content (${status}): ${message}`);
-  }
-  throw new PermanentError(code, message);
+  // That the center's own token is refused is nothing that the client can mend.
+  const isOurs = status === 401 || status === 403 || code === '' || code === 'internal';
+  if (outcome === 'permanent' && !isOurs) throw new PermanentError(code, message);
+  if (code === 'content_busy') throw new TransientError(code, message);
+  throw new TransientError('node_unavailable', `Node ${server.nodeId} did not take the content (${status}): ${message}`);
 }
 
 async function readAnswer(answer: IncomingMessage): Promise<Record<string, unknown>> {
@@ -114,9 +125,9 @@ async function readAnswer(answer: IncomingMessage): Promise<Record<string, unkno
   }
 }
 
-/** `{error: {code, message}}`, or the two alone. */
-function failureOf(told: Record<string, unknown>): { code: string; message: string } {
-  const failure = (typeof told.error === 'object' && told.error !== null ? told.error : told) as Record<string, unknown>;
+/** `{error: {code, message, outcome}}`; the first is empty where it is no failure of a pool server. */
+function failureOf(told: Record<string, unknown>): { code: string; message: string; outcome: string } {
+  const failure = typeof told.error === 'object' && told.error !== null ? (told.error as Record<string, unknown>) : {};
   const text = (value: unknown): string => (typeof value === 'string' ? value : '');
-  return { code: text(failure.code), message: text(failure.message) || text(failure.detail) || 'it gave no reason' };
+  return { code: text(failure.code), message: text(failure.message) || 'it gave no reason', outcome: text(failure.outcome) };
 }

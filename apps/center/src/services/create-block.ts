@@ -13,7 +13,7 @@ import type { Caller } from './caller.ts';
 import { normalExtents } from './extents.ts';
 import { findBlock, findSet, mustBeAvailable, usablePool } from './lookups.ts';
 import { type Parent, parentRef } from './parent-block.ts';
-import { chooseNode } from './placement.ts';
+import { nodeForAll } from './placement.ts';
 import { readClaims } from './read-from.ts';
 import { invalidRequest, Refusal } from './refusal.ts';
 import { limited } from './replicate.ts';
@@ -53,7 +53,7 @@ async function awaitContent(deps: AppDeps, body: CreateBlock, target: Pool): Pro
   if (body.bandwidth !== undefined)
     throw invalidRequest([{ path: 'bandwidth', message: 'needs a source: what you send goes as fast as you send it' }]);
   return decide(deps.database, async (manager) => {
-    const node = await chooseNode(manager, undefined, target);
+    const node = await nodeForAll(manager, [target]);
     const blockId = newId('block');
     await manager.query('SELECT id FROM pools WHERE id = ? LOCK IN SHARE MODE', [target.id]);
     await usablePool(manager, target.id);

@@ -30,20 +30,21 @@ export async function anyOnlineNode(manager: EntityManager): Promise<Node> {
   throw new TransientError('node_unavailable', 'No node is online; start one, or activate one that is draining.');
 }
 
-/** `asked` where it is given, else the node of the first pool that binds work to one, else any that is online. */
-export async function chooseNode(manager: EntityManager, asked: string | undefined, ...pools: Pool[]): Promise<Node> {
-  const nodeId = asked ?? pools.map(nodeOfPool).find((node) => node !== null);
-  return nodeId === undefined ? anyOnlineNode(manager) : workingNode(manager, nodeId);
+/** `asked` where it is given, else a node that has `pools` at hand. */
+export function chooseNode(manager: EntityManager, asked: string | undefined, pools: readonly Pool[]): Promise<Node> {
+  return asked === undefined ? nodeForAll(manager, pools) : workingNode(manager, asked);
 }
 
-/** For work in all of `pools`: the node whose directories most of them are; else any that is online. */
+/**
+ * For work in all of `pools`, or in whichever of them: of the nodes whose directories they are one that takes work, rather one that is there,
+ * rather one that has more of them; where there is none, any that is online. Refused where all those nodes take no work and nothing lies elsewhere.
+ */
 export async function nodeForAll(manager: EntityManager, pools: readonly Pool[]): Promise<Node> {
-  const counts = new Map<string, number>();
-  for (const bound of pools.map(nodeOfPool)) if (bound !== null) counts.set(bound, (counts.get(bound) ?? 0) + 1);
-  const ids = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([id]) => id);
-  for (const id of ids) {
-    const node = await findNode(manager, id);
-    if (takesWork(node)) return node;
-  }
-  return ids[0] === undefined ? anyOnlineNode(manager) : workingNode(manager, ids[0]);
+  const bound = pools.map(nodeOfPool).filter((node) => node !== null);
+  const nodes = await Promise.all([...new Set(bound)].toSorted().map((id) => findNode(manager, id)));
+  const rank = (node: Node): number => (node.state === 'online' ? 1000 : 0) + bound.filter((id) => id === node.id).length;
+  const [best] = nodes.filter(takesWork).sort((a, b) => rank(b) - rank(a));
+  if (best !== undefined) return best;
+  const [drains] = nodes;
+  return drains === undefined || bound.length < pools.length ? anyOnlineNode(manager) : workingNode(manager, drains.id);
 }

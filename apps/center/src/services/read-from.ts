@@ -34,10 +34,7 @@ export async function poolsOf(manager: EntityManager, ids: readonly string[]): P
  * left; whatever one job has for itself (a move, a repair), or lies on a node that is away, comes after all that is not.
  */
 export async function bestSource(manager: EntityManager, block: Block, pools: readonly Pool[], nodeId: string): Promise<Pool> {
-  const [first] = pools;
-  if (first === undefined)
-    throw new Refusal('no_reachable_replica', `Block ${block.id} has no replica to read from; see its replicas.`);
-  if (pools.length === 1) return first;
+  if (pools.length === 1) return pools[0]!;
   const away = await nodesAway(manager, pools);
   const taken = await held(manager, block.id);
   const rank = (pool: Pool): number => {

@@ -6,7 +6,7 @@ import { metaOf } from './block-meta.ts';
 import type { Caller } from './caller.ts';
 import type { ClaimRequest } from './job-request.ts';
 import { replicasOf, usablePool } from './lookups.ts';
-import { chooseNode } from './placement.ts';
+import { nodeForAll, nodeOfPool } from './placement.ts';
 import { bestSource, blockRef, readable, readClaims } from './read-from.ts';
 import { Refusal } from './refusal.ts';
 
@@ -28,7 +28,7 @@ export async function routeInto(
   fromPoolId: string | undefined,
 ): Promise<Route> {
   const pools = await readable(manager, block, fromPoolId);
-  const node = await chooseNode(manager, undefined, target, ...pools);
+  const node = await nodeForAll(manager, nodeOfPool(target) === null ? pools : [target]);
   const own = pools.find((pool) => pool.id === target.id);
   return { nodeId: node.id, from: own ?? (await bestSource(manager, block, pools, node.id)) };
 }

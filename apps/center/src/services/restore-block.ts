@@ -42,10 +42,11 @@ async function restoreOut(deps: AppDeps, id: string, target: Target, body: Resto
   const seen = await findBlock(reader, id);
   mustBeAvailable(seen);
   const pools = await readable(reader, seen, body.from_pool_id);
-  if (target.type === 'file' && target.node_id === undefined && pools.every((pool) => nodeOfPool(pool) === null)) {
+  const near = pools.filter((pool) => nodeOfPool(pool) !== null);
+  if (target.type === 'file' && target.node_id === undefined && near.length === 0) {
     throw invalidRequest([{ path: 'target.node_id', message: 'is required: the replicas of this block belong to no node' }]);
   }
-  const { id: nodeId } = await chooseNode(reader, target.node_id, ...pools);
+  const { id: nodeId } = await chooseNode(reader, target.node_id, target.type === 'file' ? near : pools);
   const delta = body.delta ?? false;
   const probe = { target: probeOf(target), size: seen.size, delta };
   await deps.nodes.call(nodeId, 'target_probe', probe, { timeoutMs: PROBE_LIMIT_MS });

@@ -1,5 +1,6 @@
-/** A block comes back out of the trash. */
+/** A block comes back out of the trash; also one whose way there failed, where some pools have it in theirs already. */
 import type { AppDeps } from '../http/deps.ts';
+import { mayComeBack } from '../jobs/apply/undelete.ts';
 import { submitJob } from '../jobs/submit-job.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
@@ -9,14 +10,17 @@ import { nodeForAll } from './placement.ts';
 import { blockRef, poolsOf } from './read-from.ts';
 import { Refusal } from './refusal.ts';
 
+/** For a pool that did not get as far as its trash this is no work. */
+const BACK: ReadonlySet<string> = new Set(['trashed', 'available', 'damaged']);
+
 export async function undeleteBlock(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
   const answer = await decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });
     await refuseHeld(manager, id);
-    if (block.state !== 'trashed') {
+    if (!mayComeBack(block)) {
       throw new Refusal('block_not_trashed', `Block ${id} is ${block.state}; only a block in the trash can be brought back.`);
     }
-    const poolIds = (await replicasOf(manager, [id])).filter((one) => one.state === 'trashed').map((one) => one.pool_id);
+    const poolIds = (await replicasOf(manager, [id])).filter((one) => BACK.has(one.state)).map((one) => one.pool_id);
     const pools = await poolsOf(manager, poolIds);
     if (pools.length === 0) {
       throw new Refusal('no_reachable_replica', `No pool of block ${id} is there any more, so nothing can be brought back.`);

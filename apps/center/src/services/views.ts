@@ -78,6 +78,7 @@ export function blockView(block: Block, replicas: readonly Replica[]) {
         created_at: time(replica.created_at),
       })),
     error: failure(block),
+    purge_at: timeOrNull(block.purge_at),
     created_at: time(block.created_at),
   };
 }

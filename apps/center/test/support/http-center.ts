@@ -116,7 +116,7 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
     }
     const answer = await app.request(path.startsWith('/') ? path : `${BASE}/${path}`, init);
     const text = await answer.text();
-    const json = /json/.test(answer.headers.get('Content-Type') ?? '');
+    const json = text !== '' && /json/.test(answer.headers.get('Content-Type') ?? '');
     return { status: answer.status, headers: answer.headers, body: json ? JSON.parse(text) : null, text };
   };
 

@@ -1,11 +1,14 @@
 /** What a source holds becomes a block in a pool. */
 import type { JobContext, JobHandler } from '@openservice/agent';
+import { PermanentError } from '@openservice/domain';
+import type { BlockReader } from '@openservice/pools';
 import type { JobParams } from '@openservice/protocol';
 import { type ImportSource, openSource, withParent } from '../sources/open-source.ts';
 import { openReplica } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
 import { readJournalState } from './journal-state.ts';
 import { dropFromPool, sessionOf } from './pool-target.ts';
+import { isUnreadable } from './replica-check.ts';
 import { replicate } from './replicate.ts';
 
 type Params = JobParams['import'];
@@ -22,6 +25,7 @@ export function importHandler(deps: JobDeps): JobHandler<'import'> {
       const whole = (await pool.stat(block.id, signal)) !== null;
       const writer = await pool.openWriter(sessionOf(context, block), signal);
       let identity: unknown = null;
+      const notes: string[] = [];
       const result = await replicate({
         context,
         writer,
@@ -30,13 +34,13 @@ export function importHandler(deps: JobDeps): JobHandler<'import'> {
         poolId: params.pool_id,
         expectedRoot: null,
         openSource: async () => {
-          const source = await openChecked(deps, context);
+          const source = await openChecked(deps, context, notes);
           identity = source.identity;
           return source;
         },
         state: () => ({ source: identity }),
         lastChecks: (source) => source.assertUnchanged(),
-        notes: (source) => source.notes(),
+        notes: (source) => [...notes, ...source.notes()],
       });
       if (params.source.type === 'content') await dropContent(deps, context);
       return result;
@@ -46,17 +50,29 @@ export function importHandler(deps: JobDeps): JobHandler<'import'> {
 }
 
 /** The source as the job was accepted for it, and as earlier runs read it; else PermanentError `source_changed`. */
-async function openChecked(deps: JobDeps, context: JobContext<Params>): Promise<ImportSource> {
+async function openChecked(deps: JobDeps, context: JobContext<Params>, notes: string[]): Promise<ImportSource> {
   const { params, jobId, signal } = context;
   const before = readJournalState(context.lastCheckpoint).source;
   const source = await openSource(deps, params.source, blockOf(params), before, signal);
-  if (params.parent === null) return source;
   try {
-    const parent = await openReplica(deps, params.parent.pool_id, params.parent.block, signal);
-    return withParent(source, parent, params.changed_extents, { seed: jobId, workers: deps.workers });
+    const parent = await openParent(deps, params, notes, signal);
+    return parent === null ? source : withParent(source, parent, params.changed_extents, { seed: jobId, workers: deps.workers });
   } catch (error) {
     await source.close();
     throw error;
+  }
+}
+
+/** Null where all of the source is read anyway, or, with a note, where the parent cannot be: its part is in the source, too. */
+async function openParent(deps: JobDeps, params: Params, notes: string[], signal: AbortSignal): Promise<BlockReader | null> {
+  const { parent, changed_extents } = params;
+  if (parent === null || changed_extents === null) return null;
+  try {
+    return await openReplica(deps, parent.pool_id, parent.block, signal);
+  } catch (error) {
+    if (!isUnreadable(error) && !(error instanceof PermanentError && error.code === 'digest_mismatch')) throw error;
+    notes.push(`The parent could not be read, so all of the source was: ${error.message}`);
+    return null;
   }
 }
 

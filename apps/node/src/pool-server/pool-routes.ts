@@ -1,6 +1,6 @@
 /** Calls about a pool as a whole (right `manage`), and those that turn a block as a whole (right `write`). */
 import { chunkLength, PermanentError } from '@openservice/domain';
-import { type BlockStat, readItems, reportToWire, statToWire } from '@openservice/pools';
+import { type BlockStat, MAX_BODY_BYTES, readItems, reportToWire, statToWire } from '@openservice/pools';
 import { z } from 'zod';
 import { bodyOf, jsonBody } from './body.ts';
 import { type BlockRequest, numberOf, type PoolRequest, type Shared } from './context.ts';
@@ -80,12 +80,13 @@ export async function repair({ pool, blockId, request, response, query, signal }
     const length = chunkLength(found.size, found.chunkSize, index);
     for await (const item of readItems(bodyOf(request, limits.bodyMs))) {
       if (item.kind === 'hole') await pool.repair(blockId, index, Buffer.alloc(length), signal);
-      else if (item.kind !== 'chunk' || item.chunk.rawLength !== length) {
+      else if (item.kind !== 'chunk' || item.chunk.rawLength > MAX_BODY_BYTES) {
         throw new PermanentError('bad_batch', `A repair needs the ${length} bytes of chunk ${index}.`);
       } else {
+        // Of another length than the chunk: the pool refuses it in its own words.
         const { chunk } = item;
-        await buffers.with(length, async (buffer) => {
-          const plain = buffer.subarray(0, length);
+        await buffers.with(chunk.rawLength, async (buffer) => {
+          const plain = buffer.subarray(0, chunk.rawLength);
           const digest = await workers.decode(chunk.bytes, plain, chunk);
           if (!digest.equals(chunk.digest)) throw new PermanentError('damaged_chunk', 'The chunk came damaged.');
           await pool.repair(blockId, index, plain, signal);

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import { isIPv6 } from 'node:net';
+import { isIPv6, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import type { ChunkWorkers } from '@openservice/codec';
 import { asOpenServiceError, isId, MIB, type OpenServiceError, PermanentError, TransientError } from '@openservice/domain';
@@ -76,6 +76,7 @@ class HttpsPoolServer implements PoolServer {
   readonly #shared: Shared;
   readonly #stopping = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
+  readonly #sockets = new Set<Socket>();
   #server: Server | null = null;
   #endpoint: string | null = null;
   #fingerprint: string | null = null;
@@ -121,11 +122,15 @@ class HttpsPoolServer implements PoolServer {
       log.debug({ err: error }, 'A client of the pool server did not speak TLS.');
       socket.destroy();
     });
+    server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
     server.listen(port, host);
-    await Promise.race([
-      once(server, 'listening'),
-      once(server, 'error').then(([error]) => Promise.reject(inUse(error, host, port))),
-    ]);
+    // `once` rejects with the server's error, too.
+    await once(server, 'listening').catch((error: unknown) => {
+      throw inUse(error, host, port);
+    });
     this.#server = server;
     server.on('error', (error) => log.error({ err: error }, 'The pool server has an error of its own.'));
     this.#fingerprint = fingerprint;
@@ -146,7 +151,8 @@ class HttpsPoolServer implements PoolServer {
       const closed = once(server, 'close');
       server.close();
       await Promise.all(this.#underWay);
-      server.closeAllConnections();
+      // Those too that are still in their handshake.
+      for (const socket of this.#sockets) socket.destroy();
       await closed;
     }
     await this.#shared.sessions.close();
@@ -165,7 +171,10 @@ class HttpsPoolServer implements PoolServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    response.on('close', () => gone.abort());
+    // Not after a good end: what was opened for the client may still hold the signal.
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
     // A connection that breaks is told by `close`; the error itself says no more.
     request.on('error', () => gone.abort());
     response.on('error', () => gone.abort());

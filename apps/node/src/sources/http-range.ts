@@ -5,7 +5,7 @@ import { type HttpIdentity, identityOf, noRanges, readContentRange, refuseEncode
 import { connectionError, type HttpAnswer, type HttpClient, safeName, statusError } from './http-request.ts';
 
 /** Tries in a row that bring not a byte. */
-const TRIES = 5;
+const TRIES = 4;
 const FIRST_PAUSE = 200;
 
 export interface RangeSource {

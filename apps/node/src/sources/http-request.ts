@@ -87,7 +87,12 @@ export function safeName(url: string): string {
 }
 
 export function connectionError(url: string, error: unknown, signal: AbortSignal): OpenServiceError {
-  if (signal.aborted) return new CancelledError('The work was stopped.', { cause: error });
+  if (signal.aborted) {
+    const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
+    if (late)
+      return new TransientError('unreachable', `${safeName(url)} did not answer in the time that was given.`, { cause: error });
+    return new CancelledError('The work was stopped.', { cause: error });
+  }
   if (error instanceof OpenServiceError) return error;
   const known = asOpenServiceError(error);
   if (known.outcome === 'transient' || (error as NodeJS.ErrnoException).code === undefined) {

@@ -70,7 +70,14 @@ export async function serveImage(
     if (seen !== format) throw mismatch(path, format, seen);
     directory = await ownDirectory(deps.scratchDir);
     const { options, others } = await planImage(files, file, format, directory);
-    served = await serveWithQemu({ options, fds: files.fds, socket: join(directory, 's'), path, signal });
+    served = await serveWithQemu({
+      options,
+      fds: files.fds,
+      socket: join(directory, 's'),
+      path,
+      findQemu: deps.findQemu,
+      signal,
+    });
     const { client } = served;
     return { client, identity: { format, files: files.identity }, others, assertUnchanged: () => files.assertUnchanged(), close };
   } catch (error) {

@@ -12,6 +12,8 @@ export interface SourceDeps {
   readonly content: { open(blockId: string): Promise<{ handle: FileHandle; path: string; size: number }> };
   /** A directory of this node alone, for the sockets of qemu-nbd. */
   readonly scratchDir: string;
+  /** Absolute path of qemu-nbd, or null where it is not installed; left out: looked for. */
+  readonly findQemu?: () => Promise<string | null>;
 }
 
 /** The block that an import makes. Sizes in bytes. */

@@ -28,6 +28,7 @@ export async function serveWithQemu(options: {
   socket: string;
   /** For messages. */
   path: string;
+  findQemu?: (() => Promise<string | null>) | undefined;
   signal: AbortSignal;
 }): Promise<QemuExport> {
   const child = await start(options);
@@ -61,13 +62,8 @@ export async function serveWithQemu(options: {
   }
 }
 
-async function start(options: {
-  options: readonly string[];
-  fds: readonly number[];
-  socket: string;
-  path: string;
-}): Promise<ChildProcess> {
-  const program = await findQemuNbd();
+async function start(options: Parameters<typeof serveWithQemu>[0]): Promise<ChildProcess> {
+  const program = await (options.findQemu ?? findQemuNbd)();
   if (program === null) {
     throw new PermanentError(
       'image_format_unsupported',

@@ -31,6 +31,8 @@ export interface TestServerOptions {
   keys?: { publicKey: KeyObject; privateKey: KeyObject };
   login?: PoolServerOptions['login'];
   limits?: PoolServerOptions['limits'];
+  /** No center has told its key yet. */
+  withoutKey?: boolean;
 }
 
 export async function startPoolServer(options: TestServerOptions): Promise<TestServer> {
@@ -64,7 +66,8 @@ export async function startPoolServer(options: TestServerOptions): Promise<TestS
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
     await server.part.start(new AbortController().signal);
-    server.setTokenKey(keys.publicKey.export({ type: 'spki', format: 'der' }).toString('base64'));
+    if (options.withoutKey !== true)
+      server.setTokenKey(keys.publicKey.export({ type: 'spki', format: 'der' }).toString('base64'));
     port = Number(new URL(server.endpoint ?? '').port);
   };
   const stop = async (): Promise<void> => {

@@ -44,7 +44,7 @@ export async function startImport(system: System, poolId: string, path: string):
   const { body } = await system.api.ok('PUT', '/blocks', {
     name: unique('block'),
     pool_id: poolId,
-    source: { type: 'file', path },
+    source: { type: 'file', node_id: 'node-1', path },
   });
   return { blockId: body['block-id'], jobId: body['job-id'] };
 }

@@ -1,25 +1,34 @@
 /**
  * Where the pool's chunks lie, as far as this node has read the pool's index: a SQLite file that may be lost or stale at any time without
- * harm, because a hit counts only after its pack was seen to exist. Paged: memory does not grow with the pool.
+ * harm, because a hit counts only after its pack was seen to exist. Each place has a checksum: a file that rots gives no wrong answer. Paged: memory
+ * does not grow with the pool.
  */
-import { mkdirSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import { OpenServiceError } from '@openservice/domain';
+import { setImmediate } from 'node:timers/promises';
+import { crc32c } from '@node-rs/crc32';
 import type { Backend } from '../backend.ts';
 import { ObjectNotFoundError } from '../backend.ts';
-import { decodeIndexObject, type IndexObject } from './index-object.ts';
+import { throwIfCancelled } from '../cancel.ts';
+import { isDamaged } from './checked.ts';
+import { encodeIndexObject, INDEX_ENTRY_BYTES, type IndexObject, type OpenIndex, openIndexObject } from './index-object.ts';
+import { IndexStage } from './index-stage.ts';
 import { INDEX_PREFIX } from './keys.ts';
+import { HASH_BYTES } from './segment.ts';
 
 const CACHE_KIB = 8192;
 /** Index objects fetched at once; each is about 3 MiB at most. */
 const FETCHING = 4;
-const VERSION = 1;
+/** Rows inserted before others get their turn: about 20 ms. */
+const AT_ONCE = 8192;
+const VERSION = 2;
+const PLACE_BYTES = 16;
 
 const TABLES = `
   CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, size INTEGER NOT NULL);
-  CREATE TABLE IF NOT EXISTS chunks (id BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS chunks (id BLOB PRIMARY KEY, place BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS segments (content BLOB PRIMARY KEY, digests BLOB NOT NULL, locations BLOB NOT NULL) WITHOUT ROWID;
 `;
 
@@ -39,14 +48,18 @@ export interface IndexedChunk {
 
 export class IndexCache {
   readonly #database: DatabaseSync;
+  /** Where entries are sorted; null: in memory. */
+  readonly #dir: string | null;
   readonly #statements: Record<'seen' | 'see' | 'addPack' | 'packNumber' | 'addChunk' | 'addSegment', StatementSync>;
   readonly #chunk: StatementSync;
   readonly #pack: StatementSync;
   readonly #packByName: StatementSync;
   readonly #segment: StatementSync;
+  #syncing: Promise<void> = Promise.resolve();
 
-  private constructor(database: DatabaseSync) {
+  private constructor(database: DatabaseSync, dir: string | null) {
     this.#database = database;
+    this.#dir = dir;
     database.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;`);
     database.exec('PRAGMA busy_timeout = 5000; PRAGMA mmap_size = 0;');
     database.exec(TABLES);
@@ -56,10 +69,10 @@ export class IndexCache {
       see: prepare('INSERT OR IGNORE INTO objects (key) VALUES (?)'),
       addPack: prepare('INSERT INTO packs (name, size) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET size = excluded.size'),
       packNumber: prepare('SELECT number FROM packs WHERE name = ?'),
-      addChunk: prepare('INSERT OR REPLACE INTO chunks (id, pack, offset, length) VALUES (?, ?, ?, ?)'),
+      addChunk: prepare('INSERT OR REPLACE INTO chunks (id, place) VALUES (?, ?)'),
       addSegment: prepare('INSERT OR REPLACE INTO segments (content, digests, locations) VALUES (?, ?, ?)'),
     };
-    this.#chunk = prepare('SELECT pack, offset, length FROM chunks WHERE id = ?');
+    this.#chunk = prepare('SELECT place FROM chunks WHERE id = ?');
     this.#pack = prepare('SELECT number, name, size FROM packs WHERE number = ?');
     this.#packByName = prepare('SELECT number, name, size FROM packs WHERE name = ?');
     this.#segment = prepare('SELECT digests, locations FROM segments WHERE content = ?');
@@ -67,8 +80,10 @@ export class IndexCache {
 
   /** `file` null: in memory. A file that SQLite cannot read is made anew. */
   static open(file: string | null): IndexCache {
-    if (file === null) return new IndexCache(new DatabaseSync(':memory:'));
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    if (file === null) return new IndexCache(new DatabaseSync(':memory:'), null);
+    const dir = dirname(file);
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    for (const left of readdirSync(dir)) if (left.startsWith('index-')) rmSync(join(dir, left), { recursive: true, force: true });
     try {
       return IndexCache.#checked(file);
     } catch {
@@ -82,7 +97,7 @@ export class IndexCache {
     try {
       const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number };
       if (version !== 0 && version !== VERSION) throw new Error(`version ${version} of the index cache is not known`);
-      const cache = new IndexCache(database);
+      const cache = new IndexCache(database, dirname(file));
       database.exec(`PRAGMA user_version = ${VERSION}`);
       return cache;
     } catch (error) {
@@ -93,27 +108,61 @@ export class IndexCache {
 
   /** Reads the index objects that this cache has not seen. A damaged one is passed over: its chunks are merely not found. */
   async sync(backend: Backend, signal: AbortSignal): Promise<void> {
-    let batch: string[] = [];
-    const read = async (): Promise<void> => {
-      const found = await Promise.all(batch.map(async (key) => [key, await readIndex(backend, key, signal)] as const));
-      this.#transaction(() => {
-        for (const [key, index] of found) if (index !== null) this.#insert(key, index);
-      });
-      batch = [];
-    };
-    for await (const { key } of backend.list(INDEX_PREFIX, signal)) {
-      if (this.#statements.seen.get(key) !== undefined) continue;
-      if (batch.push(key) === FETCHING) await read();
-    }
-    if (batch.length > 0) await read();
+    // One after the other: the second finds little to do.
+    const before = this.#syncing;
+    const mine = before.catch(() => {}).then(() => this.#sync(backend, signal));
+    this.#syncing = mine;
+    await mine;
   }
 
-  add(key: string, index: IndexObject): void {
-    this.#transaction(() => this.#insert(key, index));
+  async #sync(backend: Backend, signal: AbortSignal): Promise<void> {
+    const fresh: string[] = [];
+    let [bytes, listed] = [0, 0];
+    for await (const { key, size } of backend.list(INDEX_PREFIX, signal)) {
+      listed++;
+      if (this.#statements.seen.get(key) !== undefined) continue;
+      fresh.push(key);
+      bytes += size;
+    }
+    if (fresh.length === 0) return;
+    if (this.#isMostlyGone(listed)) {
+      this.#database.exec('DELETE FROM objects; DELETE FROM packs; DELETE FROM chunks; DELETE FROM segments;');
+      return this.#sync(backend, signal);
+    }
+    const stage = new IndexStage(this.#dir, bytes / INDEX_ENTRY_BYTES);
+    try {
+      for (let at = 0; at < fresh.length; at += FETCHING) {
+        const keys = fresh.slice(at, at + FETCHING);
+        for (const index of await Promise.all(keys.map((key) => readIndex(backend, key, signal)))) {
+          if (index === null) continue;
+          const open = openOrNothing(index.bytes, index.key);
+          this.#transaction(() => this.#stage(open, stage));
+          if (open.entries.length >= AT_ONCE * INDEX_ENTRY_BYTES) await setImmediate();
+        }
+      }
+      await this.#insert(stage, signal);
+    } finally {
+      stage.close();
+    }
+    this.#transaction(() => {
+      for (const key of fresh) this.#statements.see.run(key);
+    });
+  }
+
+  /** What a session of this node published. */
+  async add(key: string, index: IndexObject, signal: AbortSignal): Promise<void> {
+    const stage = new IndexStage(null, index.entries.length);
+    this.#transaction(() => this.#stage(openIndexObject(encodeIndexObject(index), key), stage));
+    await this.#insert(stage, signal);
+    this.#statements.see.run(key);
   }
 
   chunk(id: Buffer): IndexedChunk | null {
-    return (this.#chunk.get(id) as IndexedChunk | undefined) ?? null;
+    const row = this.#chunk.get(id) as { place: Uint8Array } | undefined;
+    if (row === undefined) return null;
+    const place = Buffer.from(row.place.buffer, row.place.byteOffset, row.place.byteLength);
+    if (place.length !== PLACE_BYTES || place.readUInt32LE(12) !== checksum(id, place)) return null;
+    return { pack: place.readUInt32LE(0), offset: place.readUInt32LE(4), length: place.readUInt32LE(8) };
   }
 
   pack(number: number): IndexedPack | null {
@@ -133,19 +182,48 @@ export class IndexCache {
     if (this.#database.isOpen) this.#database.close();
   }
 
-  #insert(key: string, index: IndexObject): void {
-    const { addPack, packNumber, addChunk, addSegment, see } = this.#statements;
+  /** Most of what it knows was collected: it is cheaper to read the rest anew than to carry it along. */
+  #isMostlyGone(listed: number): boolean {
+    const { count } = this.#database.prepare('SELECT COUNT(*) AS count FROM objects').get() as { count: number };
+    return count > 2 * listed + 64;
+  }
+
+  #stage(index: OpenIndex, stage: IndexStage): void {
+    const { addPack, packNumber, addSegment } = this.#statements;
     const numbers = index.packs.map(({ name, size }) => {
       addPack.run(name, size);
       return (packNumber.get(name) as { number: number }).number;
     });
-    // In order of the ids the pages of the table are filled one after the other.
-    for (const { id, pack, offset, length } of index.entries.toSorted((a, b) => a.id.compare(b.id))) {
-      const number = numbers[pack];
-      if (number !== undefined) addChunk.run(id, number, offset, length);
+    const place = Buffer.alloc(PLACE_BYTES);
+    for (let at = 0; at < index.entries.length; at += INDEX_ENTRY_BYTES) {
+      const id = index.entries.subarray(at, at + HASH_BYTES);
+      const number = numbers[index.entries.readUInt32LE(at + HASH_BYTES)];
+      if (number === undefined) continue;
+      place.writeUInt32LE(number, 0);
+      index.entries.copy(place, 4, at + HASH_BYTES + 4, at + INDEX_ENTRY_BYTES);
+      place.writeUInt32LE(checksum(id, place), 12);
+      stage.add(id, place);
     }
     for (const { content, digests, locations } of index.segments) addSegment.run(content, digests, locations);
-    see.run(key);
+  }
+
+  /** A few thousand rows at a time: others look things up meanwhile. */
+  async #insert(stage: IndexStage, signal: AbortSignal): Promise<void> {
+    const rows = stage.sorted();
+    for (let done = false; !done; ) {
+      throwIfCancelled(signal);
+      this.#transaction(() => {
+        for (let count = 0; count < AT_ONCE; count++) {
+          const row = rows.next();
+          if (row.done === true) {
+            done = true;
+            return;
+          }
+          this.#statements.addChunk.run(row.value.id, row.value.place);
+        }
+      });
+      if (!done) await setImmediate();
+    }
   }
 
   #transaction(work: () => void): void {
@@ -160,21 +238,31 @@ export class IndexCache {
   }
 }
 
+function checksum(id: Buffer, place: Buffer): number {
+  return crc32c(place.subarray(0, 12), crc32c(id));
+}
+
 function packOf(row: unknown): IndexedPack | null {
   if (row === undefined) return null;
   const { number, name, size } = row as { number: number; name: Uint8Array; size: number };
   return { number, name: Buffer.from(name), size };
 }
 
-const NOTHING: IndexObject = { packs: [], entries: [], segments: [] };
-
-/** Null for one that collection took meanwhile. */
-async function readIndex(backend: Backend, key: string, signal: AbortSignal): Promise<IndexObject | null> {
+function openOrNothing(bytes: Buffer, key: string): OpenIndex {
   try {
-    return decodeIndexObject(await backend.get(key, null, signal), key);
+    return openIndexObject(bytes, key);
   } catch (error) {
-    if (error instanceof ObjectNotFoundError) return null;
-    if (error instanceof OpenServiceError && error.code.startsWith('damaged_')) return NOTHING;
+    if (isDamaged(error)) return { packs: [], entries: Buffer.alloc(0), segments: [] };
+    throw error;
+  }
+}
+
+/** Null for one that collection took meanwhile, or that does not open. */
+async function readIndex(backend: Backend, key: string, signal: AbortSignal): Promise<{ key: string; bytes: Buffer } | null> {
+  try {
+    return { key, bytes: await backend.get(key, null, signal) };
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError || isDamaged(error)) return null;
     throw error;
   }
 }

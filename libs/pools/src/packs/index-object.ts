@@ -9,7 +9,7 @@ import { HASH_BYTES } from './segment.ts';
 const MAGIC = Buffer.from('OSINDEX1', 'latin1');
 const HEAD_BYTES = 24;
 const PACK_BYTES = HASH_BYTES + 4;
-const ENTRY_BYTES = HASH_BYTES + 12;
+export const INDEX_ENTRY_BYTES = HASH_BYTES + 12;
 const SEGMENT_BYTES = 3 * HASH_BYTES;
 
 export interface IndexEntry {
@@ -35,7 +35,10 @@ export interface IndexObject {
 
 export function encodeIndexObject(index: IndexObject): Buffer {
   const bytes = Buffer.alloc(
-    HEAD_BYTES + index.packs.length * PACK_BYTES + index.entries.length * ENTRY_BYTES + index.segments.length * SEGMENT_BYTES,
+    HEAD_BYTES +
+      index.packs.length * PACK_BYTES +
+      index.entries.length * INDEX_ENTRY_BYTES +
+      index.segments.length * SEGMENT_BYTES,
   );
   MAGIC.copy(bytes);
   bytes.writeUInt32LE(index.packs.length, 8);
@@ -52,7 +55,7 @@ export function encodeIndexObject(index: IndexObject): Buffer {
     bytes.writeUInt32LE(entry.pack, at + HASH_BYTES);
     bytes.writeUInt32LE(entry.offset, at + HASH_BYTES + 4);
     bytes.writeUInt32LE(entry.length, at + HASH_BYTES + 8);
-    at += ENTRY_BYTES;
+    at += INDEX_ENTRY_BYTES;
   }
   for (const segment of index.segments) {
     for (const part of [segment.content, segment.digests, segment.locations]) at += part.copy(bytes, at);
@@ -60,27 +63,27 @@ export function encodeIndexObject(index: IndexObject): Buffer {
   return withCrc(bytes);
 }
 
+/** As it lies in the pool: entries are not unpacked. */
+export interface OpenIndex {
+  packs: { name: Buffer; size: number }[];
+  /** INDEX_ENTRY_BYTES each: id 32, place in `packs` u32, offset u32, length u32. */
+  entries: Buffer;
+  segments: IndexSegment[];
+}
+
 /** PermanentError `damaged_index`. */
-export function decodeIndexObject(bytes: Buffer, key: string): IndexObject {
+export function openIndexObject(bytes: Buffer, key: string): OpenIndex {
   const body = checked(bytes, MAGIC, 'damaged_index', `index ${key}`);
   const damaged = (): PermanentError => new PermanentError('damaged_index', `The index ${key} is damaged: its length is wrong.`);
   if (body.length < HEAD_BYTES) throw damaged();
   const [packs, entries, segments] = [8, 12, 16].map((at) => body.readUInt32LE(at)) as [number, number, number];
-  if (body.length !== HEAD_BYTES + packs * PACK_BYTES + entries * ENTRY_BYTES + segments * SEGMENT_BYTES) throw damaged();
-  const index: IndexObject = { packs: [], entries: [], segments: [] };
-  let at = HEAD_BYTES;
-  for (let i = 0; i < packs; i++, at += PACK_BYTES)
+  if (body.length !== HEAD_BYTES + packs * PACK_BYTES + entries * INDEX_ENTRY_BYTES + segments * SEGMENT_BYTES) throw damaged();
+  const entriesAt = HEAD_BYTES + packs * PACK_BYTES;
+  const segmentsAt = entriesAt + entries * INDEX_ENTRY_BYTES;
+  const index: OpenIndex = { packs: [], entries: body.subarray(entriesAt, segmentsAt), segments: [] };
+  for (let at = HEAD_BYTES; at < entriesAt; at += PACK_BYTES)
     index.packs.push({ name: body.subarray(at, at + HASH_BYTES), size: body.readUInt32LE(at + HASH_BYTES) });
-  for (let i = 0; i < entries; i++, at += ENTRY_BYTES) {
-    const entry = at + HASH_BYTES;
-    index.entries.push({
-      id: body.subarray(at, entry),
-      pack: body.readUInt32LE(entry),
-      offset: body.readUInt32LE(entry + 4),
-      length: body.readUInt32LE(entry + 8),
-    });
-  }
-  for (let i = 0; i < segments; i++, at += SEGMENT_BYTES) {
+  for (let at = segmentsAt; at < body.length; at += SEGMENT_BYTES) {
     const part = (n: number): Buffer => body.subarray(at + n * HASH_BYTES, at + (n + 1) * HASH_BYTES);
     index.segments.push({ content: part(0), digests: part(1), locations: part(2) });
   }

@@ -6,12 +6,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { ChunkWorkers } from '@openservice/codec';
-import { FencedError, OpenServiceError, PermanentError } from '@openservice/domain';
+import { FencedError, PermanentError } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
 import type { BlockWriter, WriteSession } from '../pool.ts';
 import type { PoolKeys } from '../sealed/keys.ts';
+import { isDamaged } from './checked.ts';
 import { CommittedWriter } from './committed-writer.ts';
+import { DamagedPlaces } from './damaged-places.ts';
 import { CollectionView } from './gc/collection-view.ts';
 import type { IndexCache } from './index-cache.ts';
 import { fenceOf, ledgerPrefix, manifestKey, manifestOf, packKey, sessionPrefix } from './keys.ts';
@@ -26,6 +28,7 @@ import { Uploads } from './uploads.ts';
 import { PacksWriter, type WriterEnds } from './writer.ts';
 import { WriterState } from './writer-state.ts';
 
+const NO_NAME = Buffer.alloc(0);
 /** Session records read at once. */
 const READING = 8;
 
@@ -50,10 +53,11 @@ export async function openWriting(pool: PoolParts, session: WriteSession, signal
   // From here on every collection sees this session; what was condemned before, the view tells.
   const view = await CollectionView.open(backend, signal, pool.blind);
   const state = new WriterState(session.size, session.chunkSize);
-  const past = await replay(pool, session, since, state, view, signal);
+  const damaged = await DamagedPlaces.list(backend, signal);
+  const past = await replay(pool, session, since, state, view, damaged, signal);
   await view.ack(blockId, fence, signal);
   const stop = new AbortController();
-  const chunks = await PoolChunks.open(backend, pool.cache, view, AbortSignal.any([stop.signal, signal]));
+  const chunks = await PoolChunks.open(backend, pool.cache, view, damaged, AbortSignal.any([stop.signal, signal]));
   const salt = randomBytes(SALT_BYTES);
   const uploads = new Uploads(backend, state, { blockId, fence, salt, ...past }, stop.signal);
   const ends: WriterEnds = {
@@ -146,7 +150,7 @@ interface Past {
 
 /**
  * Records from `since` on; a record of a lower fence may be a late one of another job. A pack that was condemned, or is not there as the
- * record says, is not relied on: its chunks are sent again.
+ * record says, is not relied on, nor is a place that is damaged: those chunks are sent again.
  */
 async function replay(
   pool: PoolParts,
@@ -154,6 +158,7 @@ async function replay(
   since: number,
   state: WriterState,
   view: CollectionView,
+  damaged: DamagedPlaces,
   signal: AbortSignal,
 ): Promise<Past> {
   const { backend, digestKey } = pool;
@@ -176,11 +181,14 @@ async function replay(
   let keys: string[] = [];
   const read = async (): Promise<void> => {
     const take = async (key: string): Promise<[SessionRecord, (number | null)[]] | null> => {
-      const record = readRecord(await backend.get(key, null, signal), key);
+      const record = await readRecord(backend, key, signal);
       return record === null ? null : [record, await Promise.all(record.packs.map(numberOf))];
     };
     for (const taken of await Promise.all(keys.map(take))) {
-      if (taken !== null) state.replay(...taken, (digest) => chunkId(digestKey, digest));
+      if (taken === null) continue;
+      const [record, packs] = taken;
+      record.entries = record.entries.filter(({ pack, offset }) => !damaged.has(record.packs[pack]?.name ?? NO_NAME, offset));
+      state.replay(record, packs, (digest) => chunkId(digestKey, digest));
     }
     keys = [];
   };
@@ -199,11 +207,11 @@ async function replay(
 }
 
 /** A record that is damaged is passed over: its chunks are sent again. */
-function readRecord(bytes: Buffer, key: string): SessionRecord | null {
+async function readRecord(backend: Backend, key: string, signal: AbortSignal): Promise<SessionRecord | null> {
   try {
-    return decodeSessionRecord(bytes, key);
+    return decodeSessionRecord(await backend.get(key, null, signal), key);
   } catch (error) {
-    if (error instanceof OpenServiceError && error.code === 'damaged_checkpoint') return null;
+    if (isDamaged(error)) return null;
     throw error;
   }
 }

@@ -5,10 +5,11 @@
 import type { Backend } from '../backend.ts';
 import { ObjectNotFoundError } from '../backend.ts';
 import { isDamaged } from './checked.ts';
+import type { DamagedPlaces } from './damaged-places.ts';
 import { Gate } from './gate.ts';
 import type { CollectionView } from './gc/collection-view.ts';
 import type { IndexCache, IndexedPack } from './index-cache.ts';
-import { DAMAGED_PREFIX, packKey, sharedKey } from './keys.ts';
+import { packKey, sharedKey } from './keys.ts';
 import { Locations, openSegment } from './segment.ts';
 
 /** Looks at objects under way at once. */
@@ -30,13 +31,13 @@ export class PoolChunks {
   readonly #backend: Backend;
   readonly #cache: IndexCache;
   readonly #view: CollectionView;
-  readonly #damaged: ReadonlySet<string>;
+  readonly #damaged: DamagedPlaces;
   readonly #stop: AbortSignal;
   readonly #gate = new Gate(() => PROVING);
   /** By the cache's number. */
   readonly #proved = new Map<number, Promise<IndexedPack | null>>();
 
-  private constructor(backend: Backend, cache: IndexCache, view: CollectionView, damaged: Set<string>, stop: AbortSignal) {
+  private constructor(backend: Backend, cache: IndexCache, view: CollectionView, damaged: DamagedPlaces, stop: AbortSignal) {
     this.#backend = backend;
     this.#cache = cache;
     this.#view = view;
@@ -45,13 +46,14 @@ export class PoolChunks {
   }
 
   /** Call it after the session was registered, with a view opened after that. `stop` ends what is under way. */
-  static async open(backend: Backend, cache: IndexCache, view: CollectionView, stop: AbortSignal): Promise<PoolChunks> {
+  static async open(
+    backend: Backend,
+    cache: IndexCache,
+    view: CollectionView,
+    damaged: DamagedPlaces,
+    stop: AbortSignal,
+  ): Promise<PoolChunks> {
     await cache.sync(backend, stop);
-    const damaged = new Set<string>();
-    for await (const { key } of backend.list(DAMAGED_PREFIX, stop)) {
-      const [, pack, offset] = key.split('/');
-      damaged.add(`${pack}/${Number(offset)}`).add(`${pack}`);
-    }
     return new PoolChunks(backend, cache, view, damaged, stop);
   }
 
@@ -60,7 +62,7 @@ export class PoolChunks {
     if (hit === null) return null;
     const pack = await this.#prove(hit.pack);
     if (pack === null || hit.offset + hit.length > pack.size || this.#view.isVoid(pack.name)) return null;
-    if (this.#damaged.size > 0 && this.#damaged.has(`${pack.name.toString('hex')}/${hit.offset}`)) return null;
+    if (this.#damaged.has(pack.name, hit.offset)) return null;
     return { name: pack.name, size: pack.size, offset: hit.offset, length: hit.length };
   }
 
@@ -68,12 +70,12 @@ export class PoolChunks {
   async findSegment(content: Buffer): Promise<FoundSegment | null> {
     const found = this.#cache.segment(content);
     if (found === null || this.#view.isVoid(found.digests) || this.#view.isVoid(found.locations)) return null;
-    if ((await this.#backend.head(sharedKey(found.digests), this.#stop)) === null) return null;
-    const key = sharedKey(found.locations);
+    const keys = [sharedKey(found.digests), sharedKey(found.locations)] as const;
     let packs: readonly string[];
     try {
-      const stored = await this.#backend.get(key, null, this.#stop);
-      packs = new Locations(openSegment('locations', stored, found.locations, key)).packs;
+      const [digests, locations] = await Promise.all(keys.map((key) => this.#backend.get(key, null, this.#stop)));
+      openSegment('digests', digests!, found.digests, keys[0]);
+      packs = new Locations(openSegment('locations', locations!, found.locations, keys[1])).packs;
     } catch (error) {
       // Gone, or damaged: a block that needs it is found by verify; a new one makes its own.
       if (error instanceof ObjectNotFoundError || isDamaged(error)) return null;
@@ -85,7 +87,7 @@ export class PoolChunks {
   }
 
   async #proveNamed(hex: string): Promise<IndexedPack | null> {
-    if (this.#damaged.has(hex)) return null;
+    if (this.#damaged.inPack(hex)) return null;
     const pack = this.#cache.packNamed(Buffer.from(hex, 'hex'));
     return pack === null ? null : this.#prove(pack.number);
   }

@@ -1,5 +1,6 @@
 /** What a committed session wrote becomes known to all: its records, read once more, make the index objects. May be repeated. */
-import { OpenServiceError } from '@openservice/domain';
+import { type Backend, ObjectNotFoundError } from '../backend.ts';
+import { isDamaged } from './checked.ts';
 import { encodeIndexObject, type IndexObject } from './index-object.ts';
 import { fenceOf, indexKey, sessionPrefix } from './keys.ts';
 import type { PoolParts } from './open-writing.ts';
@@ -8,6 +9,8 @@ import { decodeSessionRecord, type SessionRecord } from './session-record.ts';
 
 /** Entries of one index object: about 3 MiB. */
 const MOST_ENTRIES = 65_536;
+/** Records read at once. */
+const READING = 8;
 
 /** Records of fences up to `fence`: those of the job's earlier attempts too. */
 export async function publishSession(
@@ -22,23 +25,34 @@ export async function publishSession(
     if (index.empty) return;
     const key = indexKey(blockId, fence, part++);
     await backend.put(key, encodeIndexObject(index.object), signal);
-    cache.add(key, index.object);
+    await cache.add(key, index.object, signal);
     index = new IndexBuilder(digestKey);
+  };
+  let keys: string[] = [];
+  const read = async (): Promise<void> => {
+    const records = await Promise.all(keys.map((key) => readRecord(backend, key, signal)));
+    keys = [];
+    for (const record of records) {
+      if (record !== null) index.add(record);
+      if (index.object.entries.length >= MOST_ENTRIES) await publish();
+    }
   };
   for await (const { key } of backend.list(sessionPrefix(blockId), signal)) {
     if ((fenceOf(key) ?? Number.POSITIVE_INFINITY) > fence) continue;
-    let record: SessionRecord;
-    try {
-      record = decodeSessionRecord(await backend.get(key, null, signal), key);
-    } catch (error) {
-      // Its chunks are found by the next collection, which reads the packs themselves.
-      if (error instanceof OpenServiceError && ['damaged_checkpoint', 'object_not_found'].includes(error.code)) continue;
-      throw error;
-    }
-    index.add(record);
-    if (index.object.entries.length >= MOST_ENTRIES) await publish();
+    if (keys.push(key) === READING) await read();
   }
+  await read();
   await publish();
+}
+
+/** Null for one that is damaged or gone: its chunks are found by the next collection, which reads the packs themselves. */
+async function readRecord(backend: Backend, key: string, signal: AbortSignal): Promise<SessionRecord | null> {
+  try {
+    return decodeSessionRecord(await backend.get(key, null, signal), key);
+  } catch (error) {
+    if (error instanceof ObjectNotFoundError || isDamaged(error)) return null;
+    throw error;
+  }
 }
 
 class IndexBuilder {

@@ -13,6 +13,8 @@ const VERSION = 1;
 
 /** Raw bytes of a frame: a small read decodes one. 64 KiB take 2 % more room than 128 KiB, and half the time. */
 export const FRAME_BYTES = 64 * 1024;
+/** Of zstd. 1.2 GiB of files: level 1 takes 436 MiB and 3.1 s of a core, level 3 417 MiB and 4.4 s, level 4 410 MiB and 6.0 s. */
+export const ZSTD_LEVEL = 3;
 /** Between frame table and payload of a sealed record. */
 export const NONCE_BYTES = 16;
 const SEALED = 1;

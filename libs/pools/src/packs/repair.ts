@@ -8,11 +8,9 @@ import { newSeal } from './chunk-seal.ts';
 import { damagedKey, repairKey } from './keys.ts';
 import type { PackedManifest } from './packed-manifest.ts';
 import { chunkId } from './pool-mark.ts';
-import { FRAME_BYTES, maxRecordBytes, writeRecord } from './record.ts';
+import { FRAME_BYTES, maxRecordBytes, writeRecord, ZSTD_LEVEL } from './record.ts';
 import { SEGMENT_CHUNKS } from './segment.ts';
 import { SegmentCache } from './segment-cache.ts';
-
-const LEVEL = 1;
 
 interface Parts {
   backend: Backend;
@@ -48,7 +46,7 @@ export async function repairChunk(
   const id = chunkId(digestKey, digest);
   const { nonce, seal } = newSeal(keys, id);
   const room = maxRecordBytes(bytes.length, FRAME_BYTES, nonce !== null);
-  const chunk = await workers.encode(bytes, sharedBuffer(room), { frameSize: FRAME_BYTES, level: LEVEL, ...seal });
+  const chunk = await workers.encode(bytes, sharedBuffer(room), { frameSize: FRAME_BYTES, level: ZSTD_LEVEL, ...seal });
   const record = Buffer.alloc(room);
   const length = writeRecord(record, 0, id, bytes.length, FRAME_BYTES, chunk, nonce);
   await backend.put(repairKey(place.pack, place.offset), record.subarray(0, length), signal);

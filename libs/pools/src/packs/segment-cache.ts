@@ -2,6 +2,7 @@
 import { PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { isHole } from '../manifest.ts';
+import { isDamaged } from './checked.ts';
 import { locationsKey, segmentKey, sharedKey } from './keys.ts';
 import { type PackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';
 import { HASH_BYTES, Locations, openPrivateSegment, openSegment } from './segment.ts';
@@ -59,22 +60,30 @@ export class SegmentCache {
       : [segmentKey(this.#blockId, this.#fence, digestsHash), locationsKey(this.#blockId, this.#fence, locationsHash)];
     const [digests, locations] = await Promise.all(keys.map((key) => this.#get(key)));
     const open = shared ? openSegment : openPrivateSegment;
-    return {
-      digests: open('digests', digests!, digestsHash, keys[0]!),
-      locations: new Locations(open('locations', locations!, locationsHash, keys[1]!)),
-    };
+    try {
+      return {
+        digests: open('digests', digests!, digestsHash, keys[0]!),
+        locations: new Locations(open('locations', locations!, locationsHash, keys[1]!)),
+      };
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      throw this.#damaged((error as Error).message, error);
+    }
   }
 
   async #get(key: string): Promise<Buffer> {
     try {
       return await this.#backend.get(key, null, this.#stop);
     } catch (error) {
-      if (!(error instanceof ObjectNotFoundError)) throw error;
-      throw new PermanentError(
-        'damaged_manifest',
-        `Segment ${key} of the manifest of block ${this.#blockId} is missing from the ${this.#backend.name}; restore the block from another replica.`,
-        { cause: error },
-      );
+      if (error instanceof ObjectNotFoundError)
+        throw this.#damaged(`Segment ${key} of the manifest is missing from the ${this.#backend.name}.`, error);
+      if (isDamaged(error)) throw this.#damaged((error as Error).message, error);
+      throw error;
     }
+  }
+
+  #damaged(why: string, cause: unknown): PermanentError {
+    const message = `The manifest of block ${this.#blockId} is damaged; restore the block from another replica. ${why}`;
+    return new PermanentError('damaged_manifest', message, { cause });
   }
 }

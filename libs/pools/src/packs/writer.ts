@@ -17,12 +17,11 @@ import { encodePackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts'
 import type { PoolChunks } from './pool-chunks.ts';
 import { chunkId } from './pool-mark.ts';
 import type { PackPlace } from './recent-chunks.ts';
-import { FRAME_BYTES, maxRecordBytes, recordPrefixBytes } from './record.ts';
+import { FRAME_BYTES, maxRecordBytes, recordPrefixBytes, ZSTD_LEVEL } from './record.ts';
 import { HASH_BYTES, hashOf, type LiveSegment, makeSegment, openSegment, segmentLength } from './segment.ts';
 import type { OpenPack, Uploads } from './uploads.ts';
 import type { WriterState } from './writer-state.ts';
 
-const LEVEL = 1;
 /** Chunks being compressed at once, each with a buffer of a chunk. */
 const ENCODING = 6;
 
@@ -195,7 +194,7 @@ export class PacksWriter implements BlockWriter {
       throw new PermanentError('chunk_bytes_needed', `Chunk ${index} is not in the pool; its bytes are needed.`);
     await this.#inTurn(signal, async (out) => {
       const { nonce, seal } = newSeal(this.#parts.keys, id);
-      const chunk = await this.#parts.workers.encode(bytes, out, { frameSize: FRAME_BYTES, level: LEVEL, ...seal });
+      const chunk = await this.#parts.workers.encode(bytes, out, { frameSize: FRAME_BYTES, level: ZSTD_LEVEL, ...seal });
       this.#append(index, digest, id, chunk, { rawLength: bytes.length, frameSize: FRAME_BYTES }, nonce);
     });
   }

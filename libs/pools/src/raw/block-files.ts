@@ -63,10 +63,12 @@ export async function sweepBlock(at: BlockPlace, signal: AbortSignal): Promise<S
   return mapped(() =>
     inFolder(folder, signal, async () => {
       const { entry } = await at.ledger.head(signal);
+      const own = entry === null || entry.state === 'removed' ? [] : partNames(entry.jobId);
+      const placed = isKept(entry) || entry === null;
+      const swept = await sweep(folder, (name) =>
+        isCommittedName(name) ? placed : own.includes(name) && !(placed && isDurable(name)),
+      );
       if (isKept(entry)) await place(at, partPaths(at.root, at.blockId, entry.jobId));
-      const own = entry?.state === 'open' ? partNames(entry.jobId) : [];
-      const kept = isKept(entry) || entry === null ? isCommittedName : (name: string) => own.includes(name);
-      const swept = await sweep(folder, kept);
       return { ...swept, orphan: entry === null && swept.liveBytes > 0 };
     }),
   );

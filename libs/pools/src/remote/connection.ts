@@ -132,6 +132,8 @@ function stopped(signal: AbortSignal): CancelledError {
 class PinningAgent extends Agent {
   readonly #address: RemoteAddress;
 
+  readonly #connecting = new Set<Duplex>();
+
   constructor(address: RemoteAddress) {
     super({ keepAlive: true, keepAliveMsecs: 15_000, maxSockets: MAX_SOCKETS, scheduling: 'lifo' });
     this.#address = address;
@@ -146,6 +148,7 @@ class PinningAgent extends Agent {
       rejectUnauthorized: fingerprint === null,
       ALPNProtocols: ['http/1.1'],
     });
+    this.#connecting.add(socket);
     const fail = (error: Error): void => {
       socket.destroy();
       done?.(error, socket);
@@ -160,9 +163,14 @@ class PinningAgent extends Agent {
       );
     }, CONNECT_MS);
     socket.on('error', fail);
-    socket.once('close', () => clearTimeout(limit));
+    socket.once('close', () => {
+      clearTimeout(limit);
+      this.#connecting.delete(socket);
+      fail(new TransientError('unreachable', `The pool server ${host}:${port} closed the connection.`));
+    });
     socket.once('secureConnect', () => {
       clearTimeout(limit);
+      this.#connecting.delete(socket);
       const certificate = socket.getPeerX509Certificate();
       const found = certificate === undefined ? 'none' : createHash('sha256').update(certificate.raw).digest('hex');
       if (fingerprint !== null && found !== fingerprint.toLowerCase().replaceAll(':', '')) {
@@ -179,5 +187,11 @@ class PinningAgent extends Agent {
       done?.(null, socket);
       done = undefined;
     });
+  }
+
+  /** The agent knows of a socket only once it is connected. */
+  override destroy(): void {
+    for (const socket of this.#connecting) socket.destroy();
+    super.destroy();
   }
 }

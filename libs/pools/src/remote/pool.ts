@@ -1,6 +1,7 @@
 /** The Pool port over the pool protocol (docs/pool-protocol.md). What goes wrong in the pool on the other side comes back as the same error. */
 import type { ChunkWorkers } from '@openservice/codec';
 import { PermanentError, type RemotePoolSpec, TransientError } from '@openservice/domain';
+import { throwIfCancelled } from '../cancel.ts';
 import { isHole } from '../manifest.ts';
 import type {
   BlockReader,
@@ -113,6 +114,9 @@ export class RemotePool implements Pool {
   }
 
   async repair(blockId: string, index: number, bytes: Buffer | null, signal: AbortSignal): Promise<void> {
+    throwIfCancelled(signal);
+    if (!Number.isSafeInteger(index) || index < 0)
+      throw new PermanentError('out_of_range', `Block ${blockId} has no chunk ${index}.`);
     const path = `${pathOf(blockId)}/repair?index=${index}`;
     const body = bytes === null ? [] : await this.#chunkItem(index, bytes);
     await this.#client.json({ method: 'POST', path, block: blockId, right: 'write', body }, signal);

@@ -2,14 +2,14 @@ import { CancelledError, FencedError } from '@openservice/domain';
 import type { BlockWriter } from '@openservice/pools';
 import { expect } from 'chai';
 import { count, digestAt, rootOf, type TestBlock } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { codeOf, fresh, freshSmall, KIB, PoolSuite, signal, thrown } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { codeOf, fresh, freshSmall, KIB, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeCloning(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('cloning', () => {
-    const suite = PoolSuite.hooked(make);
-    const cloning = async (from: string, to: string, block: TestBlock, attempt = 1): Promise<BlockWriter> => {
-      const writer = await suite.reopened().openClone(from, suite.session(to, block, attempt), signal);
+    const suite = run.group();
+    const cloning = async (from: string, to: string, block: TestBlock, attempt = 1, of = suite): Promise<BlockWriter> => {
+      const writer = await of.reopened().openClone(from, of.session(to, block, attempt), signal);
       if (writer === null) throw new Error('the pool cannot clone, and the suite was not told why');
       return writer;
     };
@@ -19,7 +19,7 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
       await writer.close();
     };
 
-    it('refuses a source that is not there, in the trash, or not committed', async () => {
+    suite.it('refuses a source that is not there, in the trash, or not committed', async () => {
       const block = freshSmall();
       const trashed = await suite.stored(block);
       await suite.pool.trash(trashed, 2, signal);
@@ -33,7 +33,7 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
       await writer.close();
     });
 
-    it('does nothing once the signal has fired', async () => {
+    suite.it('does nothing once the signal has fired', async () => {
       const block = freshSmall();
       const from = await suite.stored(block);
       const session = suite.session(suite.newBlock(), block);
@@ -42,7 +42,7 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
     });
 
     if (lacks.clone !== undefined) {
-      it(`leaves the copy to the engine: ${lacks.clone}`, async () => {
+      suite.it(`leaves the copy to the engine: ${lacks.clone}`, async () => {
         const block = freshSmall();
         const from = await suite.stored(block);
         const session = suite.session(suite.newBlock(), block);
@@ -56,40 +56,40 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
       return;
     }
 
-    it('makes a block of its own that is the same, moves no data, and stays when the source goes', async () => {
+    suite.alone('makes a block of its own that is the same, moves no data, and stays when the source goes', async (own) => {
       const block = fresh();
-      const from = await suite.stored(block);
-      const to = suite.newBlock();
-      const writer = await cloning(from, to, block);
+      const from = await own.stored(block);
+      const to = own.newBlock();
+      const writer = await cloning(from, to, block, 1, own);
       for (let index = 0; index < count(block); index++) expect(writer.has(index)).to.equal(true);
       expect(await writer.missing([digestAt(block, 0)])).to.have.length(1);
       const prepared = await writer.prepare(signal);
       expect(prepared.rootDigest.equals(rootOf(block))).to.equal(true);
-      await suite.expectGone(to);
+      await own.expectGone(to);
       await writer.commit(signal);
       await writer.commit(signal);
       expect(writer.bytesSent).to.be.lessThan(64 * KIB);
       await writer.close();
-      await suite.pool.remove(from, 2, signal);
-      await suite.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
-      await suite.expectStored(to, block);
-      expect(await suite.listed()).to.include(to);
+      await own.pool.remove(from, 2, signal);
+      await own.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
+      await own.expectStored(to, block);
+      expect(await own.listed()).to.include(to);
     });
 
-    it('keeps the source whole when the copy goes, and keeps what the copy was stored with', async () => {
+    suite.alone('keeps the source whole when the copy goes, and keeps what the copy was stored with', async (own) => {
       const block = freshSmall();
-      const from = await suite.stored(block);
+      const from = await own.stored(block);
       const meta = { name: 'copy', set_id: null, set_name: null, parent_block_id: from, created_at: '2026-11-24T10:00:00Z' };
-      const session = { ...suite.session(suite.newBlock(), block), meta };
-      const writer = await suite.pool.openClone(from, session, signal);
+      const session = { ...own.session(own.newBlock(), block), meta };
+      const writer = await own.pool.openClone(from, session, signal);
       await commit(writer!);
-      expect((await suite.pool.stat(session.blockId, signal))?.meta).to.deep.equal(meta);
-      await suite.pool.remove(session.blockId, 2, signal);
-      await suite.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
-      await suite.expectStored(from, block);
+      expect((await own.pool.stat(session.blockId, signal))?.meta).to.deep.equal(meta);
+      await own.pool.remove(session.blockId, 2, signal);
+      await own.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
+      await own.expectStored(from, block);
     });
 
-    it('goes on after a close, and a crash, with all there; the older attempt is refused', async () => {
+    suite.it('goes on after a close, and a crash, with all there; the older attempt is refused', async () => {
       const block = freshSmall();
       const from = await suite.stored(block);
       const to = suite.newBlock();
@@ -107,7 +107,7 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
       await suite.expectStored(to, block);
     });
 
-    it('finds all done when the command comes again, and refuses another job', async () => {
+    suite.it('finds all done when the command comes again, and refuses another job', async () => {
       const block = freshSmall();
       const from = await suite.stored(block);
       const to = suite.newBlock();
@@ -121,7 +121,7 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
       await suite.expectStored(to, block);
     });
 
-    it('leaves nothing after an abort', async () => {
+    suite.it('leaves nothing after an abort', async () => {
       const block = freshSmall();
       const from = await suite.stored(block);
       const to = suite.newBlock();
@@ -134,7 +134,7 @@ export function describeCloning(make: MakePool, lacks: Partial<Record<Ability, s
       await suite.expectStored(from, block);
     });
 
-    it('takes the place of what another job left half written', async () => {
+    suite.it('takes the place of what another job left half written', async () => {
       const block = freshSmall();
       const from = await suite.stored(block);
       const to = suite.newBlock();

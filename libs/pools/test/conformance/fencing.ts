@@ -1,14 +1,13 @@
 import { FencedError } from '@openservice/domain';
 import { expect } from 'chai';
 import { count, fill, putChunk } from './content.ts';
-import type { MakePool } from './pool.ts';
-import { fresh, freshSmall, PoolSuite, signal, thrown } from './suite.ts';
+import { fresh, freshSmall, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeFencing(make: MakePool): void {
+export function describeFencing(run: SuiteRun): void {
   describe('fencing and resume', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
 
-    it('has what was checkpointed after a close without commit, and needs only the rest', async () => {
+    suite.it('has what was checkpointed after a close without commit, and needs only the rest', async () => {
       const block = fresh();
       const blockId = suite.newBlock();
       const first = await suite.open(blockId, block);
@@ -27,7 +26,7 @@ export function describeFencing(make: MakePool): void {
       await suite.expectStored(blockId, block);
     });
 
-    it('lets a higher attempt go on while the older one has not ended, and refuses the older all it tries', async () => {
+    suite.it('lets a higher attempt go on while the older one has not ended, and refuses the older all it tries', async () => {
       const block = fresh();
       const blockId = suite.newBlock();
       const old = await suite.open(blockId, block, 1);
@@ -54,7 +53,7 @@ export function describeFencing(make: MakePool): void {
       await suite.expectStored(blockId, block);
     });
 
-    it('refuses an old attempt that had prepared all and only has to commit', async () => {
+    suite.it('refuses an old attempt that had prepared all and only has to commit', async () => {
       const block = freshSmall();
       const blockId = suite.newBlock();
       const old = await suite.open(blockId, block, 1);
@@ -68,7 +67,7 @@ export function describeFencing(make: MakePool): void {
       await suite.expectStored(blockId, block);
     });
 
-    it('drops what another job left uncommitted', async () => {
+    suite.it('drops what another job left uncommitted', async () => {
       const block = fresh();
       const blockId = suite.newBlock();
       const first = await suite.open(blockId, block, 1);
@@ -81,7 +80,7 @@ export function describeFencing(make: MakePool): void {
       await suite.expectStored(blockId, block);
     });
 
-    it('leaves nothing after an abort, which may be repeated, and begins anew after it', async () => {
+    suite.it('leaves nothing after an abort, which may be repeated, and begins anew after it', async () => {
       const block = fresh();
       const blockId = suite.newBlock();
       const writer = await suite.open(blockId, block, 1);

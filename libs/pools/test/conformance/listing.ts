@@ -1,8 +1,7 @@
 import type { BlockMeta, BlockStat } from '@openservice/pools';
 import { expect } from 'chai';
 import { fill, rootOf } from './content.ts';
-import type { MakePool } from './pool.ts';
-import { freshSmall, PoolSuite, signal } from './suite.ts';
+import { freshSmall, type SuiteRun, signal } from './suite.ts';
 
 const META: BlockMeta = {
   name: 'Datenbank – "Größe" / 1',
@@ -12,9 +11,9 @@ const META: BlockMeta = {
   created_at: '2026-11-24T10:00:00.000Z',
 };
 
-export function describeListing(make: MakePool): void {
+export function describeListing(run: SuiteRun): void {
   describe('listing', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
     const block = freshSmall();
     const all = async (options: { trashed?: boolean }): Promise<BlockStat[]> => {
       const found: BlockStat[] = [];
@@ -23,7 +22,7 @@ export function describeListing(make: MakePool): void {
     };
     const ids = (stats: readonly BlockStat[]): string[] => stats.map((stat) => stat.blockId);
 
-    before(async () => {
+    suite.first(async () => {
       // Made in an order that is not theirs.
       for (const blockId of ['block-e', 'block-b', 'block-d', 'block-c']) await suite.stored(block, { blockId });
       await suite.stored(block, { blockId: 'block-a', meta: META });
@@ -32,11 +31,11 @@ export function describeListing(make: MakePool): void {
       await suite.pool.remove('block-gone', 2, signal);
       const open = await suite.open('block-open', block);
       await fill(open, block);
-      await open.checkpoint(signal);
+      await open.prepare(signal);
       await open.close();
     });
 
-    it('lists the committed blocks in order of id, and no others', async () => {
+    suite.it('lists the committed blocks in order of id, and no others', async () => {
       const found = await all({});
       expect(ids(found)).to.deep.equal(['block-a', 'block-b', 'block-d', 'block-e']);
       for (const stat of found) {
@@ -46,32 +45,31 @@ export function describeListing(make: MakePool): void {
       }
     });
 
-    it('lists those in the trash when asked, and says which they are', async () => {
+    suite.it('lists those in the trash when asked, and says which they are', async () => {
       const found = await all({ trashed: true });
       expect(ids(found)).to.deep.equal(['block-a', 'block-b', 'block-c', 'block-d', 'block-e']);
       expect(ids(found.filter((stat) => stat.trashed === true))).to.deep.equal(['block-c']);
     });
 
-    it('gives back what the block was stored with, through the trash and out of it', async () => {
-      const told = async (trashed: boolean): Promise<unknown> =>
-        (await all({ trashed })).find((stat) => stat.blockId === 'block-a')?.meta;
-      expect(await told(false)).to.deep.equal(META);
+    suite.it('gives back what the blocks were stored with', async () => {
+      const found = await all({ trashed: true });
+      for (const { blockId, meta } of found) expect(meta ?? null, blockId).to.deep.equal(blockId === 'block-a' ? META : null);
       expect((await suite.pool.stat('block-a', signal))?.meta).to.deep.equal(META);
       expect((await suite.pool.stat('block-e', signal))?.meta ?? null).to.equal(null);
-      await suite.pool.trash('block-a', 2, signal);
-      expect(await told(true)).to.deep.equal(META);
-      await suite.pool.untrash('block-a', 3, signal);
-      expect(await told(false)).to.deep.equal(META);
     });
 
-    it('lists an empty pool', async () => {
-      const other = new PoolSuite(make);
-      await other.start();
-      try {
-        expect(await other.listed({ trashed: true })).to.deep.equal([]);
-      } finally {
-        await other.end();
-      }
+    suite.alone('keeps what a block was stored with in the trash and out of it; lists an empty pool', async (own) => {
+      expect(await own.listed({ trashed: true })).to.deep.equal([]);
+      await own.stored(block, { blockId: 'block-a', meta: META });
+      const told = async (): Promise<unknown> => {
+        for await (const stat of own.pool.list(signal, { trashed: true })) return stat.meta;
+      };
+      await own.pool.trash('block-a', 2, signal);
+      expect(await own.listed()).to.deep.equal([]);
+      expect(await told()).to.deep.equal(META);
+      await own.pool.untrash('block-a', 3, signal);
+      expect(await told()).to.deep.equal(META);
+      expect((await own.pool.stat('block-a', signal))?.meta).to.deep.equal(META);
     });
   });
 }

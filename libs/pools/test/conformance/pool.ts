@@ -1,6 +1,6 @@
 /**
  * What every pool must do. Each driver's own test file runs it: `describePool('raw over fs', async () => …, { lacks: { … } })`. Each group
- * of cases gets pools of its own.
+ * of cases gets pools of its own, and all run side by side.
  */
 import type { Pool } from '@openservice/pools';
 import { describeCloning } from './cloning.ts';
@@ -12,6 +12,7 @@ import { describeReading } from './reading.ts';
 import { describeRepairing } from './repairing.ts';
 import { describeSharing } from './sharing.ts';
 import { describeStored } from './stored.ts';
+import { SuiteRun } from './suite.ts';
 import { describeWriting } from './writing.ts';
 
 export interface PoolUnderTest {
@@ -40,15 +41,18 @@ export function describePool(name: string, make: MakePool, options: PoolSuiteOpt
   const lacks = options.lacks ?? {};
   describe(`pool ${name}`, function () {
     this.timeout(60_000);
-    describeReading(make, lacks);
-    describeWriting(make);
-    describeFencing(make);
-    describeKeeping(make);
-    describeListing(make);
-    describeCloning(make, lacks);
-    describeSharing(make, lacks);
-    describeStored(make, lacks);
-    describeCollecting(make);
-    describeRepairing(make);
+    const run = new SuiteRun(make);
+    before(() => run.start());
+    after(() => run.end());
+    describeReading(run, lacks);
+    describeWriting(run);
+    describeFencing(run);
+    describeKeeping(run);
+    describeListing(run);
+    describeCloning(run, lacks);
+    describeSharing(run, lacks);
+    describeStored(run, lacks);
+    describeCollecting(run);
+    describeRepairing(run);
   });
 }

@@ -2,26 +2,26 @@ import { CancelledError } from '@openservice/domain';
 import type { BlockStat } from '@openservice/pools';
 import { expect } from 'chai';
 import { chunkBytes, count, digestAt, rootOf, type TestBlock } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { BLOCK, codeOf, expectContent, freshSmall, KIB, PoolSuite, signal, thrown } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { BLOCK, codeOf, expectContent, freshSmall, KIB, type SuiteRun, signal, thrown } from './suite.ts';
 
 const BLOCK_ROOT = '46fe6e39597e4e0b5dca751366ca5a9fe54af7e8e9af8431fd22772458789cd8';
 
-export function describeReading(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeReading(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('reading', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
     let blockId: string;
-    before(async () => {
+    suite.first(async () => {
       blockId = await suite.stored(BLOCK);
     });
 
-    it('is ready again once it was marked', async () => {
+    suite.it('is ready again once it was marked', async () => {
       await suite.reopened().probe({ create: true }, signal);
       const probe = await suite.reopened().probe({ create: false }, signal);
       expect(probe.fencing).to.be.oneOf(['strict', 'advisory']);
     });
 
-    it('gives back a block with holes and an odd end, under the root digest that its content has everywhere', async () => {
+    suite.it('gives back a block with holes and an odd end, under the root digest that its content has everywhere', async () => {
       const stat = (await suite.reopened().stat(blockId, signal)) as BlockStat;
       expect(stat.rootDigest.toString('hex')).to.equal(BLOCK_ROOT);
       expect(rootOf(BLOCK).toString('hex')).to.equal(BLOCK_ROOT);
@@ -34,7 +34,7 @@ export function describeReading(make: MakePool, lacks: Partial<Record<Ability, s
       await reader.close();
     });
 
-    it('reads any range across chunks and holes, and nothing past the end', async () => {
+    suite.it('reads any range across chunks and holes, and nothing past the end', async () => {
       const whole = Buffer.concat(Array.from({ length: count(BLOCK) }, (_, i) => chunkBytes(BLOCK, i)));
       const reader = await suite.pool.openReader(blockId, signal);
       const ranges: [number, number][] = [
@@ -55,7 +55,7 @@ export function describeReading(make: MakePool, lacks: Partial<Record<Ability, s
       await reader.close();
     });
 
-    it('tells the extents from any chunk on', async () => {
+    suite.it('tells the extents from any chunk on', async () => {
       const reader = await suite.pool.openReader(blockId, signal);
       for (const from of [0, 2, 8, 9, 40, 41]) {
         const found = new Set<number>();
@@ -73,13 +73,13 @@ export function describeReading(make: MakePool, lacks: Partial<Record<Ability, s
     });
 
     if (lacks.known !== undefined) {
-      it(`tells no digest without reading: ${lacks.known}`, async () => {
+      suite.it(`tells no digest without reading: ${lacks.known}`, async () => {
         const reader = await suite.pool.openReader(blockId, signal);
         expect((await reader.knownDigest?.(0, signal)) ?? null).to.equal(null);
         await reader.close();
       });
     } else {
-      it('knows the digests of its chunks without reading them', async () => {
+      suite.it('knows the digests of its chunks without reading them', async () => {
         const reader = await suite.pool.openReader(blockId, signal);
         if (reader.knownDigest === undefined) throw new Error('the reader has no knownDigest, and the suite was not told why');
         for (let index = 0; index < count(BLOCK); index++) {
@@ -90,7 +90,7 @@ export function describeReading(make: MakePool, lacks: Partial<Record<Ability, s
     }
 
     for (const size of [1, 511, 4096, 256 * KIB, 256 * KIB + 1]) {
-      it(`keeps a block of ${size} bytes`, async () => {
+      suite.it(`keeps a block of ${size} bytes`, async () => {
         const block: TestBlock = { size, chunkSize: 256 * KIB, data: new Set([0]) };
         const reader = await suite.pool.openReader(await suite.stored(block), signal);
         await expectContent(reader, block);
@@ -99,27 +99,21 @@ export function describeReading(make: MakePool, lacks: Partial<Record<Ability, s
       });
     }
 
-    it('notices damaged bytes, and names the chunk', async () => {
-      // In a pool of its own: blocks of a pool may share what is damaged.
-      const other = new PoolSuite(make);
-      await other.start();
-      try {
-        const block = freshSmall();
-        const damaged = await other.stored(block);
-        await other.place.corrupt(damaged);
-        const reader = await other.reopened().openReader(damaged, signal);
-        const error = (await thrown(expectContent(reader, block))) as { code?: unknown; message?: unknown };
-        expect(error.code).to.equal('damaged_chunk');
-        expect(error.message)
-          .to.include(damaged)
-          .and.match(/Chunk \d+/);
-        await reader.close();
-      } finally {
-        await other.end();
-      }
+    // Blocks of a pool may share what is damaged.
+    suite.alone('notices damaged bytes, and names the chunk', async (own) => {
+      const block = freshSmall();
+      const damaged = await own.stored(block);
+      await own.place.corrupt(damaged);
+      const reader = await own.reopened().openReader(damaged, signal);
+      const error = (await thrown(expectContent(reader, block))) as { code?: unknown; message?: unknown };
+      expect(error.code).to.equal('damaged_chunk');
+      expect(error.message)
+        .to.include(damaged)
+        .and.match(/Chunk \d+/);
+      await reader.close();
     });
 
-    it('does nothing once the signal has fired', async () => {
+    suite.it('does nothing once the signal has fired', async () => {
       const stopped = AbortSignal.abort();
       const reader = await suite.pool.openReader(blockId, signal);
       const target = Buffer.alloc(BLOCK.chunkSize);

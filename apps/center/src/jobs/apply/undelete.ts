@@ -6,7 +6,7 @@ import { type BlockRow, type KindEffects, lockBlock, replicaGone, replicasOf } f
 export const undeleteEffects: KindEffects = {
   async succeeded(manager, job, result) {
     const block = await lockBlock(manager, job.block_id);
-    if (block?.state !== 'trashed') return;
+    if (block === null || !mayComeBack(block)) return;
     const back = new Set(result.replicas.filter((one) => one.state === 'available').map((one) => one.pool_id));
     const gone = new Set(result.replicas.filter((one) => one.state === 'removed').map((one) => one.pool_id));
     for (const replica of await replicasOf(manager, block.id)) {
@@ -19,9 +19,10 @@ export const undeleteEffects: KindEffects = {
       );
     }
     if (back.size === 0) return;
+    const setId = block.state === 'trashed' ? await rejoin(manager, block) : block.set_id;
     await manager.query(
       "UPDATE blocks SET state = 'available', purge_at = NULL, set_id = ?, error_code = NULL, error_message = NULL WHERE id = ?",
-      [await rejoin(manager, block), block.id],
+      [setId, block.id],
     );
   },
 
@@ -31,9 +32,14 @@ export const undeleteEffects: KindEffects = {
 
   async again(manager, job) {
     const block = await lockBlock(manager, jobParams.undelete.parse(job.params).block.id);
-    return block?.state === 'trashed' ? null : `block ${job.block_id} is ${block?.state ?? 'gone'}, not in the trash.`;
+    return block !== null && mayComeBack(block) ? null : `block ${job.block_id} is ${block?.state ?? 'gone'}, not in the trash.`;
   },
 };
+
+/** In the trash; or on the way there, which failed: some of its pools may have it in theirs all the same. */
+export function mayComeBack(block: Pick<BlockRow, 'state' | 'error_code'>): boolean {
+  return block.state === 'trashed' || (block.state === 'available' && block.error_code === 'delete_failed');
+}
 
 /** The set that the block is of again; null when there is none any more. */
 async function rejoin(manager: EntityManager, block: BlockRow): Promise<string | null> {

@@ -82,7 +82,9 @@ export const blockView = z
     source: z.record(z.string(), z.unknown()).nullable(),
     replicas: z.array(replicaView),
     error: z.object({ code: z.string(), message: z.string() }).nullable(),
-    purge_at: time.nullable().optional().openapi({ description: 'When a block in the trash goes for good.' }),
+    purge_at: time
+      .nullable()
+      .openapi({ description: 'When a block in the trash goes for good, or one is given up that waits for its content.' }),
     created_at: time,
   })
   .openapi('Block');

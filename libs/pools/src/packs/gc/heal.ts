@@ -2,7 +2,7 @@
 import { type Backend, ObjectNotFoundError } from '../../backend.ts';
 import { Ledger } from '../../ledger.ts';
 import { isDamaged } from '../checked.ts';
-import { decodeIndexObject, encodeIndexObject, type IndexObject } from '../index-object.ts';
+import { encodeIndexObject, type IndexObject, type OpenIndex, openIndexObject } from '../index-object.ts';
 import {
   DAMAGED_PREFIX,
   fenceOf,
@@ -43,17 +43,17 @@ export async function sweepIndex(backend: Backend, snapshot: Snapshot, signal: A
 }
 
 /** Null where it went meanwhile. A damaged one names nothing: it goes, and its packs are indexed anew. */
-async function readIndex(backend: Backend, key: string, signal: AbortSignal): Promise<IndexObject | null> {
+async function readIndex(backend: Backend, key: string, signal: AbortSignal): Promise<OpenIndex | null> {
   try {
-    return decodeIndexObject(await backend.get(key, null, signal), key);
+    return openIndexObject(await backend.get(key, null, signal), key);
   } catch (error) {
     if (error instanceof ObjectNotFoundError) return null;
-    if (isDamaged(error)) return { packs: [], entries: [], segments: [] };
+    if (isDamaged(error)) return { packs: [], entries: Buffer.alloc(0), segments: [] };
     throw error;
   }
 }
 
-async function anyAlive(backend: Backend, snapshot: Snapshot, index: IndexObject, signal: AbortSignal): Promise<boolean> {
+async function anyAlive(backend: Backend, snapshot: Snapshot, index: OpenIndex, signal: AbortSignal): Promise<boolean> {
   const unknown: Buffer[] = [];
   for (const { name } of index.packs) {
     const dead = snapshot.isDead(name);

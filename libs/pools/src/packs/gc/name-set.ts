@@ -4,31 +4,30 @@
  */
 import type { NameList } from './name-list.ts';
 
-const NONE = new BigUint64Array(0);
-
 export class NameSet {
-  #starts = NONE;
-
-  get size(): number {
-    return this.#starts.length;
-  }
+  readonly #lists: BigUint64Array[] = [];
 
   add(list: NameList): void {
-    const starts = new BigUint64Array(this.#starts.length + list.count);
-    starts.set(this.#starts);
-    for (let i = 0; i < list.count; i++) starts[this.#starts.length + i] = list.at(i).readBigUInt64LE(0);
-    this.#starts = starts.sort();
+    const starts = new BigUint64Array(list.count);
+    for (let i = 0; i < list.count; i++) starts[i] = list.at(i).readBigUInt64BE(0);
+    // Lists are ascending already, unless somebody wrote one otherwise.
+    this.#lists.push(starts.sort());
   }
 
   has(name: Buffer): boolean {
-    if (this.#starts.length === 0) return false;
-    const wanted = name.readBigUInt64LE(0);
-    let [low, high] = [0, this.#starts.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#starts[middle]! < wanted) low = middle + 1;
-      else high = middle;
-    }
-    return this.#starts[low] === wanted;
+    if (this.#lists.length === 0) return false;
+    const wanted = name.readBigUInt64BE(0);
+    return this.#lists.some((list) => list[firstFrom(list, wanted)] === wanted);
   }
+}
+
+/** Place of the first number that is not below `wanted`. */
+function firstFrom(list: BigUint64Array, wanted: bigint): number {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (list[middle]! < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

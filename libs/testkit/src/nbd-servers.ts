@@ -1,10 +1,9 @@
-/** Real NBD servers on Unix sockets and ports of their own. */
+/** Real NBD servers for tests, on Unix sockets and ports of their own (`needsPeers`). */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { connectNbd } from '@openservice/nbd';
-import { waitFor } from '@openservice/testkit';
+import { connect, createServer } from 'node:net';
+import { waitFor } from './wait.ts';
 
 export interface NbdServer {
   uri: string;
@@ -57,13 +56,14 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-async function listens(port: number): Promise<boolean> {
-  const signal = AbortSignal.timeout(1000);
-  return connectNbd(`nbd://127.0.0.1:${port}/`, { signal }).then(
-    async (client) => {
-      await client.close();
-      return true;
-    },
-    (error: { code: string }) => error.code !== 'unreachable' && error.code !== 'cancelled',
-  );
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    const end = (up: boolean) => {
+      socket.destroy();
+      resolve(up);
+    };
+    socket.once('connect', () => end(true));
+    socket.once('error', () => end(false));
+  });
 }
