@@ -20,9 +20,8 @@ export async function forgetInstance(deps: AppDeps, id: string, caller: Caller):
     throw new Refusal('forbidden', `force=true needs the role admin; the token has the role ${caller.role}.`);
   }
   const answer = await decide(deps.database, async (manager): Promise<Answer> => {
-    const { node_id } = await findInstance(manager, id);
-    await cancelItsJobs(manager, id, caller);
-    const instance = await findInstance(manager, id, { lock: true });
+    const instance = await findInstance(manager, id);
+    const { node_id } = instance;
     const node = await findNode(manager, node_id);
     if (node.state !== 'offline' && instance.state !== 'error') {
       throw new Refusal(
@@ -30,6 +29,7 @@ export async function forgetInstance(deps: AppDeps, id: string, caller: Caller):
         `Node ${node_id} of instance ${id} is ${node.state}; remove the instance without force. With force, only one whose node is offline, or that is in error.`,
       );
     }
+    await cancelItsJobs(manager, id, caller);
     await deleteInstance(manager, id);
     await audit(manager, caller.tokenId, 'cdm_instance.forget', id, {
       name: instance.name,
