@@ -6,8 +6,10 @@ import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
 import { throwIfCancelled } from '../cancel.ts';
 import { isMissing, mapped } from '../fs/durable.ts';
 import { fileExtents } from '../fs/extents.ts';
+import { readCached } from '../fs/libc.ts';
 import { DIGEST_BYTES, decodeManifestHead, HOLE_DIGEST, isHole, MANIFEST_HEAD_BYTES } from '../manifest.ts';
 import type { BlockReader, ChunkRange } from '../pool.ts';
+import { Bitmap } from './bitmap.ts';
 import type { CommittedDetail } from './claim.ts';
 import { digestOffset } from './part-files.ts';
 
@@ -83,6 +85,8 @@ class RawReader implements BlockReader {
   readonly #workers: ChunkWorkers;
   readonly #count: number;
   readonly #kept = new Map<number, Promise<Buffer>>();
+  /** Chunks that were checked since the reader was opened: what the kernel keeps of them is read as it is. */
+  readonly #checked: Bitmap;
   #closed: Promise<void> | null = null;
 
   constructor(blockId: string, files: RawReaderFiles, detail: CommittedDetail, workers: ChunkWorkers) {
@@ -93,6 +97,7 @@ class RawReader implements BlockReader {
     this.chunkSize = detail.chunkSize;
     this.rootDigest = Buffer.from(detail.rootDigest, 'hex');
     this.#count = chunkCount(detail.size, detail.chunkSize);
+    this.#checked = new Bitmap(this.#count);
   }
 
   /** By the digests alone, and of those only what is no hole in their file. */
@@ -133,8 +138,15 @@ class RawReader implements BlockReader {
           `Chunk ${index} of block ${this.#blockId} is damaged: its bytes do not match its digest.`,
         );
       }
+      this.#checked.set(index);
       return digest;
     });
+  }
+
+  readNow(offset: number, target: Buffer): boolean {
+    const last = Math.floor((offset + target.length - 1) / this.chunkSize);
+    for (let index = Math.floor(offset / this.chunkSize); index <= last; index++) if (!this.#checked.has(index)) return false;
+    return this.#closed === null && readCached(this.#files.data.fd, target, offset);
   }
 
   async knownDigest(index: number, signal: AbortSignal): Promise<Buffer> {
