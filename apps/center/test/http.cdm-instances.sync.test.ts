@@ -93,6 +93,25 @@ describe('sync of instances', function () {
     expect((await show(center, id)).state, 'a rewind takes it away for a moment').to.equal('loaded');
   });
 
+  it('believes the node where a disk is read, but while a job decides', async () => {
+    const { id, block, says } = await made();
+    const other = await center.pool('local');
+    const elsewhere = report(id, [{ block, pool: other }]);
+    const readFrom = async () => (await show(center, id)).disks[0].pool_id;
+    await unknown(elsewhere);
+    expect(await readFrom(), 'the list may be older than the job that just ended').to.equal(pool);
+    await settle();
+    await unknown(elsewhere);
+    expect(await readFrom()).to.equal(other);
+    const kept = await center.send('DELETE', `pools/${other}`);
+    expect([kept.status, kept.body.code]).to.deep.equal([409, 'block_in_use']);
+    const hydrate = await act(center, id, 'hydrate', { pool_id: other });
+    await unknown(says());
+    expect(await readFrom()).to.equal(other);
+    await succeed(center, hydrate.jobId, result({ [other]: 'available' }));
+    expect((await center.send('GET', `blocks/${block}`)).body.block.replicas).to.have.length(2);
+  });
+
   it('leaves alone what a job decides', async () => {
     const block = await center.block([pool]);
     const { id: loading, jobId } = await load(center, { block_id: block });

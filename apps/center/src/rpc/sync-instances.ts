@@ -25,6 +25,7 @@ export async function agreeOnInstances(
     database,
     reports.filter((report) => known.has(report.instance_id)),
   );
+  await takePools(database, nodeId, reports);
   for (const report of reports) await takeState(database, known.get(report.instance_id), report);
   for (const row of rows) if (row.state === 'loaded' && !told.has(row.id)) await markLost(database, nodeId, row.id);
   return [...told].filter((id) => !known.has(id));
@@ -40,6 +41,29 @@ async function writeOverlays(database: DataSource, reports: readonly InstanceRep
        SET d.overlay_bytes = t.bytes WHERE d.overlay_bytes <> t.bytes`,
       some.flat(),
     );
+  }
+}
+
+/**
+ * Where a disk is read, where that differs: a hydrate that failed, or whose end was never told, may have changed it. What the node reads is to be
+ * kept, so its word counts, but while a job decides.
+ */
+async function takePools(database: DataSource, nodeId: string, reports: readonly InstanceReport[]): Promise<void> {
+  const rows = await database.query<{ instance_id: string; disk_index: number; pool_id: string }[]>(
+    'SELECT d.instance_id, d.disk_index, d.pool_id FROM cdm_instance_disks d JOIN cdm_instances i ON i.id = d.instance_id WHERE i.node_id = ?',
+    [nodeId],
+  );
+  const believed = new Map(rows.map((row) => [`${row.instance_id}/${row.disk_index}`, row.pool_id]));
+  for (const { instance_id, disks } of reports) {
+    const moved = disks.filter((disk) => (believed.get(`${instance_id}/${disk.index}`) ?? disk.pool_id) !== disk.pool_id);
+    if (moved.length === 0 || (await justChanged(database, nodeId, instance_id))) continue;
+    for (const disk of moved) {
+      await database.query(
+        `UPDATE cdm_instance_disks SET pool_id = ? WHERE instance_id = ? AND disk_index = ? AND block_id = ?
+           AND NOT EXISTS (SELECT 1 FROM claims WHERE resource = ?)`,
+        [disk.pool_id, instance_id, disk.index, disk.block_id, `instance:${instance_id}`],
+      );
+    }
   }
 }
 

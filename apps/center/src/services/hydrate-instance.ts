@@ -19,14 +19,15 @@ export async function hydrateInstance(deps: AppDeps, id: string, body: HydrateIn
     mustBeLoaded(instance);
     const pool = await usablePool(manager, body.pool_id);
     mustBeNear(pool, instance);
-    const disks = all.filter((disk) => disk.pool_id !== pool.id);
+    const missing = await notYetIn(manager, pool, all);
+    // Also one that is read from there while nobody knows of a replica: it was left by a hydrate that failed.
+    const disks = all.filter((disk) => disk.pool_id !== pool.id || missing.includes(disk));
     if (disks.length === 0) {
       throw new Refusal(
         'already_hydrated',
         `Instance ${id} reads all its disks from pool ${pool.id} already; nothing is to be done.`,
       );
     }
-    const missing = await notYetIn(manager, pool, disks);
     const jobId = newId('job');
     await submitJob(
       manager,

@@ -51,11 +51,9 @@ export const deleteInstanceQuery = z
   .strictObject({
     save: flag.default(false).openapi({ description: 'What was written becomes a new block of each disk first.' }),
     pool_id: idOf('pool').optional().openapi({ description: 'With save: where the new blocks go.' }),
-    force: flag
-      .default(false)
-      .openapi({
-        description: 'Admin: forgets the instance without asking its node, which must be offline, or the instance in error.',
-      }),
+    force: flag.default(false).openapi({
+      description: 'Admin: forgets the instance without asking its node, which must be offline, or the instance in error.',
+    }),
   })
   .refine((query) => query.pool_id === undefined || query.save, { path: ['pool_id'], message: 'needs save=true' })
   .refine((query) => !(query.save && query.force), {
