@@ -1,7 +1,7 @@
 /** Lines that a person pastes into a shell to use a disk; the clients' versions are those of Debian 12. */
 import type { InstanceView } from './instance-view.ts';
 
-/** Where a client finds the certificate of a node that demands TLS, as ca-cert.pem. */
+/** Where a client finds, as ca-cert.pem, the authority that vouches for a node that demands TLS. */
 const PKI = 'pki';
 const TLS_OBJECT = `tls-creds-x509,id=tls0,endpoint=client,dir=${PKI}`;
 

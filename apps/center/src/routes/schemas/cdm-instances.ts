@@ -130,7 +130,7 @@ export const instanceAnswer = z.object({
   cdm_instance: instanceView.extend({
     commands: z.array(diskCommands).openapi({
       description:
-        'Lines to paste into a shell, of each disk. Where the node demands TLS they name a directory `pki` with the certificate of the node as ca-cert.pem.',
+        'Lines to paste into a shell, of each disk. Where the node demands TLS they name a directory `pki`: ca-cert.pem in it is the authority that signed the node’s certificate.',
     }),
   }),
 });
