@@ -1,5 +1,8 @@
 /** Whole transfers through the pool server: what travels, and what becomes of them when server, network or peer fail. */
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { blake3 } from '@napi-rs/blake-hash';
@@ -53,6 +56,7 @@ describe('a transfer through the pool server', function () {
     dir = tempDir();
     server = await startPoolServer({
       dataDir: join(dir.path, 'node'),
+      limits: { stallMs: 2000 },
       specs: [
         { id: local, type: 'local', node_id: 'node-1', path: join(dir.path, 'local') },
         { id: dedup, type: 'dedup', node_id: 'node-1', path: join(dir.path, 'dedup'), encryption_key: null },
@@ -305,6 +309,34 @@ describe('a transfer through the pool server', function () {
     }
     // Client, server and pool are one process here; the disk alone is 100 MiB.
     expect(most - before).to.be.lessThan(250 * MIB);
+  });
+
+  it('cuts off a client that asks for much and reads nothing', async () => {
+    const source = disk(64, (index) => `stalled ${index}`);
+    const rootDigest = await copy(source, remote(local), 'block-stalled');
+    const body = JSON.stringify({
+      root_digest: rootDigest.toString('hex'),
+      indexes: Array.from({ length: 64 }, (_, index) => index),
+    });
+    const request = httpsRequest({
+      host: '127.0.0.1',
+      port: server.port,
+      method: 'POST',
+      path: `/v1/pools/${local}/blocks/block-stalled/chunks`,
+      headers: { authorization: `Bearer ${server.token(local, 'block-stalled', 'read')}`, 'content-length': body.length },
+      rejectUnauthorized: false,
+      agent: false,
+    });
+    request.end(body);
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    // Nothing is read for longer than the server's patience.
+    const began = performance.now();
+    await waitFor('the patience of the server to end', () => performance.now() - began > 5000);
+    const end = await new Promise<string>((resolve) => {
+      response.on('error', (error) => resolve(error.message)).on('end', () => resolve('whole'));
+      response.resume();
+    });
+    expect(end).to.match(/aborted|reset/i);
   });
 
   async function put(writer: BlockWriter, source: ChunkSource, from: number, to: number): Promise<void> {

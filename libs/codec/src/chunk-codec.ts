@@ -30,6 +30,8 @@ export interface StoredLayout {
   frameSize: number;
   rawLength: number;
   seal?: ChunkSeal;
+  /** Some frames of a chunk: their digest would say nothing, and is not made. */
+  part?: boolean;
 }
 
 /** BLAKE3-256 of `bytes`; 32 zero bytes when all are zero. memcmp leaves at the first byte that differs, so data pays nothing. */
@@ -61,7 +63,7 @@ export function decodeChunk(stored: Buffer, target: Buffer, layout: StoredLayout
     from += length;
     to += plain;
   }
-  return digestChunk(target.subarray(0, layout.rawLength));
+  return layout.part === true ? HOLE_DIGEST : digestChunk(target.subarray(0, layout.rawLength));
 }
 
 function isZero(bytes: Buffer): boolean {

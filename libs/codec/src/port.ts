@@ -35,13 +35,21 @@ export interface ChunkWorkers {
    */
   encode(bytes: Buffer, out: Buffer, options: EncodeOptions): Promise<EncodedChunk>;
   /**
-   * Decodes frames into `target` and answers the digest of what came out. Throws PermanentError `damaged_chunk` when
+   * Decodes frames into `target` and answers the digest of what came out (32 zero bytes with `part`: they are not all of a chunk). Throws PermanentError `damaged_chunk` when
    * a frame's CRC32C or length is wrong, or it does not open with `seal`.
    */
   decode(
     stored: Buffer,
     target: Buffer,
-    layout: { codec: 0 | 1; frames: number[]; crcs: number[]; frameSize: number; rawLength: number; seal?: ChunkSeal },
+    layout: {
+      codec: 0 | 1;
+      frames: number[];
+      crcs: number[];
+      frameSize: number;
+      rawLength: number;
+      seal?: ChunkSeal;
+      part?: boolean;
+    },
   ): Promise<Buffer>;
   close(): Promise<void>;
 }

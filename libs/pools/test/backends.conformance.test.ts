@@ -12,5 +12,5 @@ describeBackend(
     const root = await mkdtemp(join(tmpdir(), 'openservice-fs-'));
     return { backend: createFsBackend(root), destroy: () => rm(root, { recursive: true }) };
   },
-  { listed: 200 },
+  { listed: 200, rounds: 100 },
 );

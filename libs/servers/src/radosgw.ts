@@ -165,7 +165,7 @@ osd data = ${home}/osd
 ${store}
 [client.rgw]
 rgw data = ${home}/rgw
-rgw frontends = beast endpoint=127.0.0.1:${facts.port}
+rgw frontends = beast endpoint=127.0.0.1:${facts.port} tcp_nodelay=1
 rgw dns name = localhost
 `;
 }

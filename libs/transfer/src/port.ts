@@ -20,6 +20,8 @@ export interface TransferOptions {
   stallLimit?: number;
   /** Called after each checkpoint of the writer, at least every 5 s while bytes move; awaited. */
   onCheckpoint?: (counters: TransferCounters) => Promise<void>;
+  /** Awaited before each chunk that is not known to be done; the ones before it are on their way. */
+  beforeChunk?: () => void | Promise<void>;
   /** Called often (every chunk); must be quick. */
   onProgress?: (counters: TransferCounters) => void;
   /** Called when all chunks are put, before the writer prepares. */

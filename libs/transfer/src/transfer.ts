@@ -102,6 +102,7 @@ class Run {
     } else if (step.kind === 'done') {
       this.#skipped(bytesOf(source, step.index, 1));
     } else {
+      await this.#options.beforeChunk?.();
       await this.#lanes.start(step.index, (buffer, signal) => this.#chunk(step, buffer, signal));
     }
   }

@@ -44,8 +44,9 @@ async function later(database: DataSource, id: string): Promise<void> {
 
 /** A move that ended after it was recorded left its source `deleting`. True when jobs were submitted. */
 export async function removeLeftovers(database: DataSource): Promise<boolean> {
+  // From the few jobs to their replicas: the other way round every replica there is would be looked at.
   const left = await database.query<Leftover[]>(
-    `SELECT r.block_id, r.pool_id FROM replicas r JOIN jobs j ON j.id = r.job_id
+    `SELECT STRAIGHT_JOIN r.block_id, r.pool_id FROM jobs j JOIN replicas r ON r.block_id = j.block_id AND r.job_id = j.id
      WHERE ${LEFT_SQL} ORDER BY r.block_id, r.pool_id LIMIT ${MOST_A_PASS}`,
   );
   let submitted = false;

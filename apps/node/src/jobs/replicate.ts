@@ -9,6 +9,7 @@ import type { JobContext } from '@openservice/agent';
 import { chunkCount, PermanentError } from '@openservice/domain';
 import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
 import type { JobResult, Progress } from '@openservice/protocol';
+import { failpoint } from '@openservice/runtime';
 import { type TransferCounters, transfer } from '@openservice/transfer';
 import { type JournalState, readJournalState, sentBefore } from './journal-state.ts';
 import { ProgressMeter } from './progress-meter.ts';
@@ -112,6 +113,7 @@ async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source
       signal: context.signal,
       window: JOB_WINDOW,
       bandwidth: bandwidthOf(context.params),
+      beforeChunk: () => failpoint('node.copying', context.jobId),
       onProgress: (now) => context.progress(meter.read(now)),
       onCheckpoint: (now) => save(now),
       onPreparing: () => context.preparing(),

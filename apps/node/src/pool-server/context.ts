@@ -29,6 +29,8 @@ export interface Limits {
   bodyMs: number;
   /** ms without a byte of content. */
   contentSilenceMs: number;
+  /** ms that a client may leave an answer unread. */
+  stallMs: number;
   /** ms that a write session stays open without a request. */
   sessionIdleMs: number;
   readerIdleMs: number;

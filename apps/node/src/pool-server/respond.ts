@@ -102,6 +102,17 @@ export async function writeItem(response: ServerResponse, item: Item, signal: Ab
   for (const part of encodeItem(item)) await write(response, part, signal);
 }
 
+/** Cuts an answer off of which the client has taken nothing for `ms`: what it holds in memory is wanted by others. */
+export function cutStalled(response: ServerResponse, ms: number): void {
+  let seen = '';
+  const timer = setInterval(() => {
+    const now = `${response.socket?.bytesWritten} ${response.writableLength}`;
+    if (response.writableLength > 0 && now === seen) response.destroy();
+    seen = now;
+  }, ms).unref();
+  response.on('close', () => clearInterval(timer));
+}
+
 /** Resolves once the kernel has the bytes. Rejects soon after the peer is gone. */
 async function write(response: ServerResponse, bytes: Buffer, signal: AbortSignal): Promise<void> {
   if (signal.aborted) throw new CancelledError('The client is gone.');

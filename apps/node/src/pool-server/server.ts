@@ -16,7 +16,7 @@ import { ChunkBuffers } from './chunk-buffers.ts';
 import type { Limits, OpenReader, OpenSession, Shared } from './context.ts';
 import { Exports } from './exports.ts';
 import { IdleTable } from './idle-table.ts';
-import { failureOf, sendJson, statusOf } from './respond.ts';
+import { cutStalled, failureOf, sendJson, statusOf } from './respond.ts';
 import { route } from './routes.ts';
 import { Turns } from './turns.ts';
 
@@ -24,6 +24,7 @@ export const DEFAULT_LIMITS: Limits = {
   headMs: 15_000,
   bodyMs: 120_000,
   contentSilenceMs: 60_000,
+  stallMs: 60_000,
   sessionIdleMs: 10 * 60_000,
   readerIdleMs: 60_000,
   connections: 512,
@@ -178,6 +179,7 @@ class HttpsPoolServer implements PoolServer {
     // A connection that breaks is told by `close`; the error itself says no more.
     request.on('error', () => gone.abort());
     response.on('error', () => gone.abort());
+    cutStalled(response, this.#limits.stallMs);
     const signal = AbortSignal.any([gone.signal, this.#stopping.signal]);
     try {
       const url = new URL(request.url ?? '/', 'https://pool');

@@ -20,15 +20,22 @@ export interface System {
   readonly api: ApiClient;
   importRoot(node: number): string;
   poolPath(node: number, name: string): string;
-  /** Once this file is there, the node kills itself at the next of the `armed` failpoints. */
-  trigger(node: string): string;
+  /** While this directory is there, each job stops for good once, at the `hold` failpoint, and leaves its id here. */
+  readonly holds: string;
   /** Starts what is not running and resolves when the API is ready and every node is online. */
   ready(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** `armed`: failpoints of the nodes that their trigger files set off. */
-export async function startSystem(options: { nodes: number; armed?: readonly string[] }): Promise<System> {
+export interface SystemOptions {
+  nodes: number;
+  /** A failpoint of the nodes, `name@pass`, at which each job stops once. */
+  hold?: string;
+  /** More of the center's environment. */
+  center?: Record<string, string>;
+}
+
+export async function startSystem(options: SystemOptions): Promise<System> {
   const dir = await mkdtemp(join(tmpdir(), 'openservice-e2e-'));
   const servers = await startTestServers(dir);
   const port = await freePort();
@@ -45,10 +52,12 @@ export async function startSystem(options: { nodes: number; armed?: readonly str
       OPENSERVICE_DATA_DIR: join(dir, 'center'),
       OPENSERVICE_HTTP_PORT: String(port),
       OPENSERVICE_MYSQL_URL: servers.mysql.url,
+      ...options.center,
     },
     join(dir, 'center.log'),
   );
-  const trigger = (node: string): string => join(dir, `${node}.kill`);
+  const holds = join(dir, 'holds');
+  const holding = options.hold?.replace('@', '=hold@');
   const nodes: TestProcess[] = [];
   for (let i = 1; i <= options.nodes; i++) {
     const data = join(dir, `node-${i}`);
@@ -61,9 +70,7 @@ export async function startSystem(options: { nodes: number; armed?: readonly str
       OPENSERVICE_POOL_HOST: '127.0.0.1',
       OPENSERVICE_POOL_PORT: String(await freePort()),
       OPENSERVICE_NBD_PORT: String(await freePort()),
-      ...(options.armed === undefined
-        ? {}
-        : { OPENSERVICE_FAILPOINTS: options.armed.map((step) => `${step}=kill:${trigger(`node-${i}`)}`).join(',') }),
+      ...(holding === undefined ? {} : { OPENSERVICE_FAILPOINTS: `${holding}:${holds}` }),
     };
     nodes.push(new TestProcess(`node-${i}`, join(APPS, 'node/src/main.ts'), env, join(dir, `node-${i}.log`)));
   }
@@ -76,7 +83,7 @@ export async function startSystem(options: { nodes: number; armed?: readonly str
     center,
     nodes,
     api,
-    trigger,
+    holds,
     importRoot: (node) => join(dir, `node-${node}`, 'import'),
     poolPath: (node, name) => join(dir, `node-${node}`, `pool-${name}-${newId('req').slice(-6)}`),
     async ready() {

@@ -4,7 +4,7 @@
  *
  * put: temporary file, fsync, rename, fsync of the directory. A crash leaves a temporary file at worst (`temp-files.ts`).
  */
-import { constants, type Dirent } from 'node:fs';
+import { constants, type Dirent, fstatSync } from 'node:fs';
 import { type FileHandle, link, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PermanentError, TransientError } from '@openservice/domain';
@@ -12,6 +12,7 @@ import { type Backend, type ObjectInfo, ObjectNotFoundError } from '../backend.t
 import { throwIfCancelled } from '../cancel.ts';
 import { checkKey, checkPrefix, isKeySegment, totalBytes } from '../keys.ts';
 import { isCode, isMissing, makeDirectories, mapped, statOrNull, syncDirectory, writeAll } from './durable.ts';
+import { OpenFiles } from './open-files.ts';
 import { sweepTempFiles, tempPath } from './temp-files.ts';
 
 /** `root`: absolute path of a directory. Nothing is touched before the first call. */
@@ -19,10 +20,14 @@ export function createFsBackend(root: string): Backend {
   return new FsBackend(root);
 }
 
+/** Each needs a `remove` at just that moment. */
+const MAX_TRIES = 16;
+
 class FsBackend implements Backend {
   readonly fencing = 'strict';
   readonly name: string;
   readonly #root: string;
+  readonly #open = new OpenFiles();
   #sent = 0;
   #swept: Promise<unknown> | null = null;
 
@@ -49,19 +54,7 @@ class FsBackend implements Backend {
   async get(key: string, range: { offset: number; length: number } | null, signal: AbortSignal): Promise<Buffer> {
     checkKey(key);
     throwIfCancelled(signal);
-    return mapped(async () => {
-      const handle = await this.#openObject(key);
-      try {
-        const size = (await handle.stat()).size;
-        const { offset, length } = range ?? { offset: 0, length: size };
-        if (offset + length > size) {
-          throw new TransientError('short_read', `Object ${key} in ${this.name} ends before byte ${offset + length}.`);
-        }
-        return await readExactly(handle, offset, length, signal);
-      } finally {
-        await handle.close();
-      }
-    });
+    return mapped(() => (range === null ? this.#getWhole(key, signal) : this.#getPart(key, range, signal)));
   }
 
   async head(key: string, signal: AbortSignal): Promise<number | null> {
@@ -99,7 +92,35 @@ class FsBackend implements Backend {
     return info.blocks * info.bsize;
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    await this.#open.close();
+  }
+
+  async #getWhole(key: string, signal: AbortSignal): Promise<Buffer> {
+    const handle = await this.#openObject(key);
+    try {
+      return await readExactly(handle, 0, (await handle.stat()).size, signal);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #getPart(key: string, { offset, length }: { offset: number; length: number }, signal: AbortSignal): Promise<Buffer> {
+    try {
+      return await this.#open.use(this.#path(key), async (handle) => {
+        const info = fstatSync(handle.fd);
+        if (!info.isFile()) throw new ObjectNotFoundError(key, this.name);
+        if (offset + length > info.size) {
+          throw new TransientError('short_read', `Object ${key} in ${this.name} ends before byte ${offset + length}.`);
+        }
+        return await readExactly(handle, offset, length, signal);
+      });
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      await stat(this.#root);
+      throw new ObjectNotFoundError(key, this.name);
+    }
+  }
 
   #path(key: string): string {
     return join(this.#root, key);
@@ -128,7 +149,10 @@ class FsBackend implements Backend {
       throwIfCancelled(signal);
       const path = this.#path(key);
       const placed = await this.#place(path, () => place(temp, path));
-      await syncDirectory(dirname(path));
+      await syncDirectory(dirname(path)).catch((error: unknown) => {
+        // The object was removed meanwhile, and its folder with it.
+        if (!isMissing(error)) throw error;
+      });
       return placed;
     } finally {
       await unlink(temp).catch((error: unknown) => {
@@ -145,17 +169,17 @@ class FsBackend implements Backend {
     return this.#swept;
   }
 
-  /** A folder that lacks is made; one that `remove` took away in between, too. */
+  /** A folder that lacks is made; one that a `remove` took away in between, or while its own folders were made, again. */
   async #place<T>(path: string, place: () => Promise<T>): Promise<T> {
     for (let tries = 0; ; tries++) {
       try {
+        if (tries > 0) await makeDirectories(this.#root, dirname(path));
         return await place();
       } catch (error) {
         if (isCode(error, 'EISDIR') || isCode(error, 'ENOTDIR')) {
           throw new PermanentError('invalid_key', `${path} is in the way of an object of ${this.name}.`, { cause: error });
         }
-        if (!isCode(error, 'ENOENT') || tries === 8) throw error;
-        await makeDirectories(this.#root, dirname(path));
+        if (!isCode(error, 'ENOENT') || tries === MAX_TRIES) throw error;
       }
     }
   }

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isMissing, statOrNull } from './durable.ts';
+import { isCode, isMissing, statOrNull } from './durable.ts';
 
 export const TEMP_DIRECTORY = '.TMP';
 /** Only for files of other machines or boots, whose processes cannot be asked. */
@@ -43,8 +43,10 @@ export async function sweepTempFiles(root: string): Promise<{ files: number; byt
 async function isOrphan(path: string, name: string): Promise<boolean> {
   const [boot, pid, started] = name.split('-');
   if (boot === bootId() && boot !== '') {
-    const now = await readFile(`/proc/${Number(pid)}/stat`, 'utf8').catch(() => '');
-    return startTime(now) !== started;
+    if (name.startsWith(`${ownToken}-`)) return false;
+    // Whatever else keeps it from being read, it is no proof that the process is gone.
+    const now = await readFile(`/proc/${Number(pid)}/stat`, 'utf8').catch((error: unknown) => (isGone(error) ? '' : null));
+    return now !== null && startTime(now) !== started;
   }
   const info = await stat(path).catch(() => null);
   return info !== null && Date.now() - info.mtimeMs > FOREIGN_AGE_MS;
@@ -57,6 +59,10 @@ async function namesIn(directory: string): Promise<string[]> {
     if (isMissing(error)) return [];
     throw error;
   }
+}
+
+function isGone(error: unknown): boolean {
+  return isMissing(error) || isCode(error, 'ESRCH');
 }
 
 function ignoreMissing(error: unknown): void {

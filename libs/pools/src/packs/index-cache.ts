@@ -19,7 +19,7 @@ import { HASH_BYTES } from './segment.ts';
 
 const CACHE_KIB = 8192;
 /** Index objects fetched at once; each is about 3 MiB at most. */
-const FETCHING = 4;
+const FETCHING = 2;
 /** Rows inserted before others get their turn: about 20 ms. */
 const AT_ONCE = 8192;
 const VERSION = 2;

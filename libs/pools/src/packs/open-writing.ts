@@ -57,7 +57,7 @@ export async function openWriting(pool: PoolParts, session: WriteSession, signal
   const past = await replay(pool, session, since, state, view, damaged, signal);
   await view.ack(blockId, fence, signal);
   const stop = new AbortController();
-  const chunks = await PoolChunks.open(backend, pool.cache, view, damaged, AbortSignal.any([stop.signal, signal]));
+  const chunks = await PoolChunks.open(backend, pool.cache, view, damaged, stop.signal, signal);
   const salt = randomBytes(SALT_BYTES);
   const uploads = new Uploads(backend, state, { blockId, fence, salt, ...past }, stop.signal);
   const ends: WriterEnds = {

@@ -45,15 +45,16 @@ export class PoolChunks {
     this.#stop = stop;
   }
 
-  /** Call it after the session was registered, with a view opened after that. `stop` ends what is under way. */
+  /** Call it after the session was registered, with a view opened after that. `stop` ends what is under way later, `signal` the opening. */
   static async open(
     backend: Backend,
     cache: IndexCache,
     view: CollectionView,
     damaged: DamagedPlaces,
     stop: AbortSignal,
+    signal: AbortSignal,
   ): Promise<PoolChunks> {
-    await cache.sync(backend, stop);
+    await cache.sync(backend, signal);
     return new PoolChunks(backend, cache, view, damaged, stop);
   }
 

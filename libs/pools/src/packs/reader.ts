@@ -31,7 +31,7 @@ import { Windows } from './windows.ts';
 /** Chunks looked ahead to fill a window; and how far ahead the next window is started. */
 const LOOK_AHEAD = 12;
 /** Record headers kept for small reads. */
-const HEADS_KEPT = 1024;
+const HEADS_KEPT = 4096;
 
 interface Head {
   head: RecordHead;
@@ -194,6 +194,7 @@ export class PacksReader implements BlockReader {
         crcs,
         frameSize: head.frameSize,
         rawLength,
+        part: true,
         ...seal,
       });
       plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);

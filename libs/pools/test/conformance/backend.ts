@@ -14,6 +14,8 @@ export interface BackendUnderTest {
 export interface BackendSuiteOptions {
   /** Keys made to see that a list goes over a page's end; S3's pages hold 1,000. Default 1,100. */
   listed?: number;
+  /** Times that each of several writers puts and removes an object. Default 5. */
+  rounds?: number;
 }
 
 export function describeBackend(name: string, make: () => Promise<BackendUnderTest>, options: BackendSuiteOptions = {}): void {
@@ -124,6 +126,22 @@ export function describeBackend(name: string, make: () => Promise<BackendUnderTe
         expect(won.filter(Boolean)).to.have.length(1);
         expect((await backend.get(`race/${round}`, null, signal)).toString()).to.equal(`w${won.indexOf(true)}`);
       }
+    });
+
+    it('takes and removes objects beside others that do the same with their neighbours', async () => {
+      const rounds = options.rounds ?? 5;
+      const worker = async (name: number): Promise<void> => {
+        for (let round = 0; round < rounds; round++) {
+          const key = `beside/w${name}/x`;
+          await backend.put(key, Buffer.from(`${round}`), signal);
+          expect((await backend.get(key, null, signal)).toString()).to.equal(`${round}`);
+          await backend.remove(key, signal);
+          expect(await backend.putIfAbsent(key, Buffer.from('again'), signal)).to.equal(true);
+          await backend.remove(key, signal);
+        }
+      };
+      await Promise.all(Array.from({ length: 6 }, (_, i) => worker(i)));
+      expect(await listed('beside/')).to.deep.equal([]);
     });
 
     it('refuses keys that are no keys', async () => {
