@@ -10,8 +10,8 @@ import type { Logger, Part } from '@openservice/runtime';
 import { Instance, type InstanceDeps } from './instance.ts';
 import { InstanceFiles, type InstanceRecord } from './instance-file.ts';
 
-/** A frame of a stored chunk, or half of one: what a small read fetches. */
-const UNIT_BYTES = 64 * 1024;
+/** A frame of a stored chunk: what a small read fetches. */
+const UNIT_BYTES = 128 * 1024;
 
 export interface InstancesOptions {
   /** Holds the records and the writes. */
