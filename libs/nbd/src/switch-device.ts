@@ -47,6 +47,10 @@ export class SwitchDevice implements BlockDevice {
     return this.#turnstile.pass(() => this.#target.write(offset, bytes, fua));
   }
 
+  writeNow(offset: number, bytes: Buffer): boolean {
+    return this.#turnstile.isOpen && this.#target.writeNow?.(offset, bytes) === true;
+  }
+
   zero(offset: number, length: number, options: { hole: boolean; fua: boolean }): Promise<void> {
     return this.#turnstile.pass(() => this.#target.zero(offset, length, options));
   }

@@ -1,17 +1,17 @@
-/** Which layers a disk has, bottom first: a small file that is replaced as a whole. Not there: the one layer 0. */
-import { constants } from 'node:fs';
+/** Which layers a disk has, bottom first: a small file that is replaced as a whole. Not there: nothing was ever written. */
 import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asOpenServiceError, PermanentError } from '@openservice/domain';
+import { syncDirectory } from './directory.ts';
 
 const FILE = 'layers.json';
 
-export async function readLayers(directory: string): Promise<number[]> {
+export async function readLayers(directory: string): Promise<number[] | null> {
   let text: string;
   try {
     text = await readFile(join(directory, FILE), 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [0];
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw asOpenServiceError(error);
   }
   try {
@@ -24,8 +24,8 @@ export async function readLayers(directory: string): Promise<number[]> {
   throw new PermanentError('damaged_overlay', `${join(directory, FILE)} is damaged; the disk's writes cannot be put together.`);
 }
 
-/** Durable once it resolves. */
-export async function writeLayers(directory: string, layers: readonly number[]): Promise<void> {
+/** Durable once it resolves. After an error it is the list before, unless `renamed` was called: then nobody knows which one a power cut leaves. */
+export async function writeLayers(directory: string, layers: readonly number[], renamed?: () => void): Promise<void> {
   const path = join(directory, FILE);
   try {
     const file = await open(`${path}.new`, 'w', 0o600);
@@ -36,12 +36,8 @@ export async function writeLayers(directory: string, layers: readonly number[]):
       await file.close();
     }
     await rename(`${path}.new`, path);
-    const folder = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    renamed?.();
+    await syncDirectory(directory);
   } catch (error) {
     throw asOpenServiceError(error);
   }

@@ -4,9 +4,11 @@
  * a merge may be repeated, because a layer is dropped from the list only when all of it is below, durably.
  */
 import { mkdir, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { asOpenServiceError } from '@openservice/domain';
 import type { BlockDevice, DeviceExtent } from '../device.ts';
 import { SwitchDevice } from '../switch-device.ts';
+import { syncDirectory } from './directory.ts';
 import { layerPath, readLayers, sweepLayers, writeLayers } from './layer-list.ts';
 import { Overlay } from './overlay.ts';
 
@@ -37,6 +39,8 @@ export class LayeredDisk implements BlockDevice {
   readonly #front: SwitchDevice;
   #layers: Layer[];
   #turn: Promise<unknown> = Promise.resolve();
+  /** Why nothing more can be written before the disk is opened anew. */
+  #failed: unknown = null;
 
   private constructor(directory: string, layers: Layer[]) {
     this.#directory = directory;
@@ -45,25 +49,34 @@ export class LayeredDisk implements BlockDevice {
     this.size = this.#front.size;
   }
 
-  /** Goes on with what the directory (made where it lacks) holds. `base` is closed with the disk. */
+  /**
+   * Goes on with what the directory (made where it lacks) holds. `base` is closed with the disk, but not where it cannot be opened:
+   * PermanentError `damaged_overlay`, or the system's.
+   */
   static async open(directory: string, base: BlockDevice): Promise<LayeredDisk> {
+    const layers: Layer[] = [];
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
+      const known = await readLayers(directory);
+      // Without a list nothing was acknowledged yet: a first open did not come to its end.
+      await sweepLayers(directory, known ?? []);
+      let below = base;
+      for (const number of known ?? [0]) {
+        const layer = await openLayer(directory, number, below, known !== null);
+        layers.push(layer);
+        below = layer.overlay;
+      }
+      if (known === null) {
+        await writeLayers(directory, numbersOf(layers));
+        await syncDirectory(dirname(directory));
+      }
+      const disk = new LayeredDisk(directory, layers);
+      await disk.#mergeAll(0);
+      return disk;
     } catch (error) {
+      for (const layer of layers.reverse()) await detach(layer);
       throw asOpenServiceError(error);
     }
-    const numbers = await readLayers(directory);
-    await sweepLayers(directory, numbers);
-    const layers: Layer[] = [];
-    let below = base;
-    for (const number of numbers) {
-      const layer = await openLayer(directory, number, below);
-      layers.push(layer);
-      below = layer.overlay;
-    }
-    const disk = new LayeredDisk(directory, layers);
-    await disk.#mergeAll(0);
-    return disk;
   }
 
   /** Bytes of room that all layers take. */
@@ -74,35 +87,45 @@ export class LayeredDisk implements BlockDevice {
 
   /** Holds the disk still for a reader; one at a time, others wait for its release. */
   async freeze(): Promise<FrozenDisk> {
-    const { promise: released, resolve } = Promise.withResolvers<void>();
-    const before = this.#turn;
-    this.#turn = released;
-    await before;
+    const done = await this.#takeTurn();
     try {
+      // Most of it now, while clients go on; they wait for the rest.
+      await this.#front.flush();
       const frozen = this.#layers;
       await this.#push();
       return {
         device: frozen[frozen.length - 1]!.overlay,
         changed: union(frozen.map(({ overlay }) => overlay.changed())),
-        release: () => this.#mergeAll(MOST_ROUNDS).finally(resolve),
+        release: () => this.#mergeAll(MOST_ROUNDS).finally(done),
       };
     } catch (error) {
-      resolve();
+      done();
       throw error;
     }
   }
 
-  /** Everything written is forgotten, durably. Nobody may use the disk meanwhile, and nobody hold it still. */
+  /** Everything written is forgotten, durably. Waits until nobody holds the disk still; what clients ask for meanwhile waits. */
   async rewind(): Promise<void> {
-    await this.#layers[0]!.overlay.rewind();
+    const done = await this.#takeTurn();
+    try {
+      await this.#mergeAll(0);
+      await this.#front.swap(async (top) => {
+        await this.#layers[0]!.overlay.rewind();
+        return top;
+      });
+    } finally {
+      done();
+    }
   }
 
   /** The base is read from another place from now on: it must hold the same bytes. The one before is closed. */
   async swapBase(next: BlockDevice): Promise<void> {
-    await this.#layers[0]!.base.swap(async (before) => {
-      await before.close();
+    let before: BlockDevice | null = null;
+    await this.#layers[0]!.base.swap(async (old) => {
+      before = old;
       return next;
     });
+    await (before as BlockDevice | null)?.close();
   }
 
   readNow(offset: number, target: Buffer): boolean {
@@ -114,14 +137,21 @@ export class LayeredDisk implements BlockDevice {
   }
 
   write(offset: number, bytes: Buffer, fua: boolean): Promise<void> {
+    if (this.#failed !== null) return Promise.reject(this.#failed);
     return this.#front.write(offset, bytes, fua);
   }
 
+  writeNow(offset: number, bytes: Buffer): boolean {
+    return this.#failed === null && this.#front.writeNow(offset, bytes);
+  }
+
   zero(offset: number, length: number, options: { hole: boolean; fua: boolean }): Promise<void> {
+    if (this.#failed !== null) return Promise.reject(this.#failed);
     return this.#front.zero(offset, length, options);
   }
 
   flush(): Promise<void> {
+    if (this.#failed !== null) return Promise.reject(this.#failed);
     return this.#front.flush();
   }
 
@@ -137,14 +167,29 @@ export class LayeredDisk implements BlockDevice {
     return this.#front.close();
   }
 
+  /** Resolves when it is the caller's turn, with what ends it. */
+  async #takeTurn(): Promise<() => void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = this.#turn;
+    this.#turn = promise;
+    await before;
+    return resolve;
+  }
+
   /** A new layer takes the writes from here on. */
   async #push(): Promise<void> {
     await this.#front.swap(async (top) => {
       await top.flush();
       const number = Math.max(...this.#layers.map((layer) => layer.number)) + 1;
-      const layer = await openLayer(this.#directory, number, top);
+      const layer = await openLayer(this.#directory, number, top, false);
       const layers = [...this.#layers, layer];
-      await writeLayers(this.#directory, numbersOf(layers));
+      try {
+        await this.#writeList(numbersOf(layers));
+      } catch (error) {
+        // Where the list names it all the same, it is empty, and the next open merges nothing.
+        await detach(layer);
+        throw error;
+      }
       this.#layers = layers;
       return layer.overlay;
     });
@@ -166,7 +211,7 @@ export class LayeredDisk implements BlockDevice {
     const [bottom, middle, above, ...rest] = this.#layers as [Layer, Layer, Layer, ...Layer[]];
     await middle.overlay.mergeInto(bottom.overlay);
     const layers = [bottom, above, ...rest];
-    await writeLayers(this.#directory, numbersOf(layers));
+    await this.#writeList(numbersOf(layers));
     await above.base.swap(async () => bottom.overlay);
     this.#layers = layers;
     await this.#discard(middle);
@@ -176,28 +221,44 @@ export class LayeredDisk implements BlockDevice {
     const [bottom, top] = this.#layers as [Layer, Layer];
     await this.#front.swap(async () => {
       await top.overlay.mergeInto(bottom.overlay);
-      await writeLayers(this.#directory, [bottom.number]);
+      await this.#writeList([bottom.number]);
       this.#layers = [bottom];
       return bottom.overlay;
     });
     await this.#discard(top);
   }
 
+  async #writeList(numbers: readonly number[]): Promise<void> {
+    let renamed = false;
+    try {
+      await writeLayers(this.#directory, numbers, () => {
+        renamed = true;
+      });
+    } catch (error) {
+      if (renamed) this.#failed = error;
+      throw error;
+    }
+  }
+
   async #discard(layer: Layer): Promise<void> {
-    // Its base is another layer, which lives on.
-    await layer.base.swap(async () => NO_BASE);
-    await layer.overlay.close();
+    await detach(layer);
     await rm(layerPath(this.#directory, layer.number), { recursive: true, force: true });
   }
 }
 
-async function openLayer(directory: string, number: number, below: BlockDevice): Promise<Layer> {
+async function openLayer(directory: string, number: number, below: BlockDevice, existing: boolean): Promise<Layer> {
   const path = layerPath(directory, number);
-  await mkdir(path, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    throw asOpenServiceError(error);
-  });
+  // A push that failed may have left a folder of this number: nothing in it was ever acknowledged.
+  if (!existing) await rm(path, { recursive: true, force: true });
+  await mkdir(path, { recursive: true, mode: 0o700 });
   const base = new SwitchDevice(below);
-  return { number, base, overlay: await Overlay.open({ directory: path, base }) };
+  return { number, base, overlay: await Overlay.open({ directory: path, base, existing }) };
+}
+
+/** Closes the layer alone: what it lies on lives on. */
+async function detach(layer: Layer): Promise<void> {
+  await layer.base.swap(async () => NO_BASE);
+  await layer.overlay.close();
 }
 
 function numbersOf(layers: readonly Layer[]): number[] {

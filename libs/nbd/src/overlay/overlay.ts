@@ -12,13 +12,14 @@
  * - A block never goes back to `base`, but for all of them at once in `rewind`.
  * - Bytes of the base are put into the data file only while no write is under way.
  */
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PermanentError } from '@openservice/domain';
+import { asOpenServiceError, PermanentError } from '@openservice/domain';
 import type { BlockDevice, DeviceExtent } from '../device.ts';
 import { BLOCK_BYTES, BlockMap, type BlockRun, STATE } from './block-map.ts';
 import { DataFile } from './data-file.ts';
 import { MapJournal } from './journal.ts';
-import type { MapChange } from './journal-format.ts';
+import { type MapChange, RECORD_BYTES } from './journal-format.ts';
 import { PartialBlocks } from './partial-blocks.ts';
 import { Turnstile } from './turnstile.ts';
 
@@ -33,8 +34,10 @@ const COPY_BYTES = 1024 * 1024;
 export interface OverlayOptions {
   /** Of this overlay alone; must be there. */
   directory: string;
-  /** Read, never written; closed with the overlay. */
+  /** Read, never written; closed with the overlay, but not where it cannot be opened. */
   base: BlockDevice;
+  /** It was made before: where nothing of it is left, `damaged_overlay`. */
+  existing?: boolean;
 }
 
 export class Overlay implements BlockDevice {
@@ -50,6 +53,8 @@ export class Overlay implements BlockDevice {
   #pending: MapChange[] = [];
   #flushing: Promise<void> | null = null;
   #nextFlush: Promise<void> | null = null;
+  /** The journal is not written anew before it is so long. */
+  #shortenAt = LONG_JOURNAL;
   #broken: unknown = null;
   #closed: Promise<void> | null = null;
 
@@ -63,16 +68,23 @@ export class Overlay implements BlockDevice {
   }
 
   /** Goes on with what lies in the directory; PermanentError `damaged_overlay`, or the system's. */
-  static async open({ directory, base }: OverlayOptions): Promise<Overlay> {
+  static async open({ directory, base, existing }: OverlayOptions): Promise<Overlay> {
+    const [mapPath, dataPath] = [join(directory, 'map'), join(directory, 'data')];
+    const [mapBytes, dataBytes] = await Promise.all([sizeOf(mapPath), sizeOf(dataPath)]);
+    // Nothing that is gone may pass for nothing that was written: this is looked at before anything is made.
+    if (mapBytes === null && (existing === true || dataBytes !== null)) throw damaged(directory, 'its file "map" is gone');
     const map = new BlockMap(Math.ceil(base.size / BLOCK_BYTES));
     const partial = new PartialBlocks();
-    const journal = await MapJournal.open(join(directory, 'map'), base.size, (change) => replay(map, partial, change));
+    const journal = await MapJournal.open(mapPath, base.size, (change) => replay(map, partial, change));
+    let data: DataFile | null = null;
     try {
-      const data = await DataFile.open(join(directory, 'data'), base.size);
-      // Bytes of writes that were lost with their changes of the map.
-      for (const run of map.touched()) if (run.state === STATE.zero) await data.zero(...span(run, base.size));
+      if (dataBytes !== base.size && holdsData(map))
+        throw damaged(directory, dataBytes === null ? 'its file "data" is gone' : 'its file "data" has another size');
+      data = await DataFile.open(dataPath, base.size);
+      await zeroAgain(data, map, base.size);
       return new Overlay(base, data, journal, map, partial);
     } catch (error) {
+      await data?.close();
       await journal.close();
       throw error;
     }
@@ -117,6 +129,8 @@ export class Overlay implements BlockDevice {
 
   readNow(offset: number, target: Buffer): boolean {
     const end = offset + target.length;
+    const block = Math.floor(offset / BLOCK_BYTES);
+    if (end <= (block + 1) * BLOCK_BYTES) return this.#readBlockNow(block, offset, target);
     for (const run of this.#runs(offset, end)) {
       const [from, to] = inside(run, offset, end);
       const part = target.subarray(from - offset, to - offset);
@@ -126,6 +140,14 @@ export class Overlay implements BlockDevice {
       } else if (run.state === STATE.partial || !this.#base.readNow(from, part)) return false;
     }
     return true;
+  }
+
+  #readBlockNow(block: number, offset: number, target: Buffer): boolean {
+    const state = this.#map.get(block);
+    if (state === STATE.base) return this.#base.readNow(offset, target);
+    if (state === STATE.data) return this.#data.readNow(target, offset);
+    if (state === STATE.zero) target.fill(0);
+    return state === STATE.zero;
   }
 
   async read(offset: number, target: Buffer): Promise<void> {
@@ -147,7 +169,15 @@ export class Overlay implements BlockDevice {
     this.#mustBeOpen();
     if (this.#partial.count >= MOST_PARTIAL) await this.#completed();
     await this.#turnstile.pass(() => this.#put(offset, bytes));
-    if (fua || this.#pending.length >= MOST_PENDING) await this.flush();
+    if (fua || this.#pending.length >= MOST_PENDING) await this.#flushed();
+  }
+
+  writeNow(offset: number, bytes: Buffer): boolean {
+    if (this.#broken !== null || this.#closed !== null || !this.#turnstile.isOpen) return false;
+    if (this.#partial.count >= MOST_PARTIAL || this.#pending.length >= MOST_PENDING) return false;
+    if (!this.#data.writeNow(bytes, offset)) return false;
+    this.#wrote(offset, offset + bytes.length);
+    return true;
   }
 
   async zero(offset: number, length: number, { fua }: { hole: boolean; fua: boolean }): Promise<void> {
@@ -168,24 +198,12 @@ export class Overlay implements BlockDevice {
       this.#set(first, last - first, STATE.zero);
       await this.#data.zero(start, stop - start);
     });
-    if (fua) await this.flush();
+    if (fua) await this.#flushed();
   }
 
-  /** Calls that come while one is under way share the next. */
-  flush(): Promise<void> {
-    if (this.#flushing === null) {
-      this.#flushing = this.#flush().finally(() => {
-        this.#flushing = null;
-      });
-      return this.#flushing;
-    }
-    this.#nextFlush ??= this.#flushing
-      .catch(() => undefined)
-      .then(() => {
-        this.#nextFlush = null;
-        return this.flush();
-      });
-    return this.#nextFlush;
+  async flush(): Promise<void> {
+    this.#mustBeOpen();
+    await this.#flushed();
   }
 
   async extents(offset: number, length: number, most: number): Promise<DeviceExtent[]> {
@@ -222,22 +240,31 @@ export class Overlay implements BlockDevice {
     }
   }
 
-  /** Everything that was written is forgotten; durable once it resolves. Nobody may read or write meanwhile. */
+  /** Everything that was written is forgotten; durable once it resolves. What is read meanwhile comes out either way. */
   async rewind(): Promise<void> {
-    await this.flush();
-    await this.#journal.rewrite([]);
-    this.#map.clear();
-    this.#partial.clear();
-    await this.#data.clear();
+    this.#mustBeOpen();
+    await this.#turnstile.alone(async () => {
+      while (this.#flushing !== null) await this.#flushing.catch(() => undefined);
+      await this.#asFlush(async () => {
+        await this.#journal.rewrite([]);
+        this.#pending = [];
+        this.#map.clear();
+        this.#partial.clear();
+        await this.#data.clear();
+      });
+    });
   }
 
+  /** Ends what is under way, and takes nothing more. All is closed even where the last flush fails; that error is thrown. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      try {
-        if (this.#broken === null) await this.flush();
-      } finally {
-        await Promise.all([this.#data.close(), this.#journal.close(), this.#base.close()]);
-      }
+      const outcomes: PromiseSettledResult<unknown>[] = [];
+      if (this.#broken === null)
+        outcomes.push(...(await Promise.allSettled([this.#turnstile.alone(async () => undefined).then(() => this.#flushed())])));
+      // Those of writes that have just ended.
+      while (this.#flushing !== null) await (this.#nextFlush ?? this.#flushing).catch(() => undefined);
+      outcomes.push(...(await Promise.allSettled([this.#data.close(), this.#journal.close(), this.#base.close()])));
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     })();
     return this.#closed;
   }
@@ -287,7 +314,7 @@ export class Overlay implements BlockDevice {
   }
 
   #set(first: number, count: number, state: typeof STATE.data | typeof STATE.zero): void {
-    if (count === 1 && this.#map.get(first) === state) return;
+    if (this.#map.isAll(first, count, state)) return;
     this.#map.set(first, count, state);
     this.#partial.delete(first, count);
     const last = this.#pending.at(-1);
@@ -344,6 +371,26 @@ export class Overlay implements BlockDevice {
     this.#set(block, 1, STATE.data);
   }
 
+  /** Calls that come while a flush is under way share the next. */
+  #flushed(): Promise<void> {
+    if (this.#flushing === null) return this.#asFlush(() => this.#flush());
+    this.#nextFlush ??= this.#flushing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextFlush = null;
+        return this.#flushed();
+      });
+    return this.#nextFlush;
+  }
+
+  /** Flushes wait for `work`: the journal is its own meanwhile. */
+  #asFlush(work: () => Promise<void>): Promise<void> {
+    this.#flushing = work().finally(() => {
+      this.#flushing = null;
+    });
+    return this.#flushing;
+  }
+
   async #flush(): Promise<void> {
     if (this.#broken !== null) throw this.#broken;
     const pending = this.#pending;
@@ -362,15 +409,22 @@ export class Overlay implements BlockDevice {
       this.#pending = [...pending, ...this.#pending];
       throw error;
     }
-    if (this.#journal.length > LONG_JOURNAL) await this.#shorten();
+    if (this.#journal.length > this.#shortenAt) await this.#shorten();
   }
 
   /** What the map holds now is at least what the journal says, and all of it that was acknowledged is synced. */
   async #shorten(): Promise<void> {
     const changes = [...this.#changes()];
-    if (changes.length * 24 * 4 > this.#journal.length) return;
-    await this.#data.sync();
-    await this.#journal.rewrite(changes);
+    if (changes.length * RECORD_BYTES * 4 <= this.#journal.length) {
+      try {
+        await this.#data.sync();
+        await this.#journal.rewrite(changes);
+      } catch (error) {
+        // The long one is as good: what was flushed is flushed.
+        if (this.#journal.lost) this.#broken = error;
+      }
+    }
+    this.#shortenAt = this.#journal.length + LONG_JOURNAL;
   }
 
   *#changes(): Generator<MapChange> {
@@ -401,6 +455,35 @@ function replay(map: BlockMap, partial: PartialBlocks, { state, first, count, fr
     map.set(first, count, state);
     partial.delete(first, count);
   } else map.set(first, 1, partial.add(first, from, to) ? STATE.data : STATE.partial);
+}
+
+function damaged(directory: string, words: string): PermanentError {
+  return new PermanentError('damaged_overlay', `The overlay in ${directory} is damaged: ${words}.`);
+}
+
+function holdsData(map: BlockMap): boolean {
+  for (const { state } of map.touched()) if (state !== STATE.zero) return true;
+  return false;
+}
+
+/** Null: there is no such file. */
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw asOpenServiceError(error);
+  }
+}
+
+/** Where blocks are zeros, the data file may hold bytes of writes that were lost with their changes of the map. */
+async function zeroAgain(data: DataFile, map: BlockMap, size: number): Promise<void> {
+  let count = 0;
+  for (const run of map.touched()) {
+    if (run.state !== STATE.zero) continue;
+    await data.zero(...span(run, size));
+    if (++count % 256 === 0) await new Promise(setImmediate);
+  }
 }
 
 /** The run's bytes as offset and length. */
