@@ -18,5 +18,5 @@ export interface JobDeps extends SourceDeps, TargetDeps {
   readonly center: CenterCalls;
   /** What clients sent; dropped once it is a block. */
   readonly content: SourceDeps['content'] & Pick<ContentStore, 'drop'>;
-  readonly instances: Pick<Instances, 'load' | 'unload' | 'rewind' | 'quietly' | 'get'>;
+  readonly instances: Pick<Instances, 'load' | 'undoLoad' | 'unload' | 'hold' | 'letGo' | 'get'>;
 }

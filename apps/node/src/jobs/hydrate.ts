@@ -18,8 +18,8 @@ export function hydrateHandler(deps: JobDeps): JobHandler<'hydrate'> {
         expectedRoot: Buffer.from(block.root_digest, 'hex'),
         openSource: (signal: AbortSignal) => openReplica(deps, from, block, signal),
       }));
-      const result = await writeBlocks(deps, { context, plans, fresh: false });
-      for (const { index } of disks) await instance.rebase(index, pool_id);
+      const result = await writeBlocks(deps, { context, plans, moment: null });
+      for (const { index } of disks) await instance.rebase(index, pool_id, context.signal);
       return result;
     },
     async cleanUp(context) {

@@ -16,7 +16,7 @@ export class SavedSource implements ChunkSource {
   /** Chunks with a byte that may differ from the base; ascending, neither touching nor overlapping. */
   readonly #touched: ChunkRange[];
 
-  /** `base` and `frozen` stay the caller's. */
+  /** `frozen` stays the caller's; `base` is closed with the source. */
   constructor(frozen: FrozenDisk, base: BlockReader, workers: ChunkWorkers) {
     this.size = base.size;
     this.chunkSize = base.chunkSize;
@@ -53,7 +53,9 @@ export class SavedSource implements ChunkSource {
     return (await this.#base.knownDigest?.(index, signal)) ?? null;
   }
 
-  async close(): Promise<void> {}
+  close(): Promise<void> {
+    return this.#base.close();
+  }
 
   #isTouched(index: number): boolean {
     let [low, high] = [0, this.#touched.length];

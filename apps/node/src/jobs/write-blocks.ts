@@ -3,7 +3,7 @@
  * After a crash the same attempt runs all of it again: what was prepared is found so, what was committed too.
  */
 import type { JobContext } from '@openservice/agent';
-import { PermanentError } from '@openservice/domain';
+import { chunkCount, PermanentError, TransientError } from '@openservice/domain';
 import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
 import type { BlockMeta, JobResult } from '@openservice/protocol';
 import { type TransferCounters, transfer } from '@openservice/transfer';
@@ -26,36 +26,64 @@ export interface BlockPlan {
 export interface WriteBlocksOptions {
   context: JobContext<object>;
   plans: readonly BlockPlan[];
-  /** What the sources hold is of this run alone: what an earlier run left half done is dropped, and not gone on with. */
-  fresh: boolean;
+  /** Null: the sources never change. */
+  moment: Moment | null;
+}
+
+/** When the sources hold what they hold. What was left half done of another moment is dropped: blocks of two must not be mixed. */
+export interface Moment {
+  of: string;
+  /** Blocks that are all prepared may be of an earlier moment. */
+  earlier: boolean;
 }
 
 const state = z.object({
   /** Hex roots of blocks that are prepared, by id. */
   prepared: z.record(z.string(), z.string()).default({}),
-  /** A run has begun to copy. */
-  begun: z.boolean().default(false),
+  moment: z.string().nullable().default(null),
+  /** Blocks that a run has begun to write, by id; before the first of it is written. */
+  begun: z.record(z.string(), z.object({ size: z.number(), chunk_size: z.number() })).default({}),
 });
+type State = z.infer<typeof state>;
+
+/** Blocks of which something may lie in their pools, by id. `last`: of the job's context. */
+export function begunBlocks(last: unknown): State['begun'] {
+  return state.safeParse(last).data?.begun ?? {};
+}
 
 /** Blocks that another job committed in their pools before, with the expected root, are taken as they are. */
-export async function writeBlocks(deps: JobDeps, { context, plans, fresh }: WriteBlocksOptions): Promise<JobResult> {
+export async function writeBlocks(deps: JobDeps, { context, plans, moment }: WriteBlocksOptions): Promise<JobResult> {
   const writers: BlockWriter[] = [];
   try {
-    const before = state.safeParse(context.lastCheckpoint).data ?? { prepared: {}, begun: false };
-    // Blocks of one moment must not mix with blocks of another.
-    const goesOn = !fresh || plans.every((plan) => before.prepared[plan.block.id] !== undefined);
-    const drop = fresh && before.begun && !goesOn;
-    const known = goesOn ? before.prepared : {};
-    await context.checkpoint({ prepared: known, begun: true });
+    const before = state.parse(state.safeParse(context.lastCheckpoint).data ?? {});
+    const isSame = moment === null || before.moment === moment.of;
+    const isWhole = moment?.earlier === true && plans.every(({ block }) => before.prepared[block.id] !== undefined);
+    const goesOn = isSame || isWhole;
+    const now: State = {
+      prepared: goesOn ? before.prepared : {},
+      moment: isWhole ? before.moment : (moment?.of ?? null),
+      begun: Object.fromEntries(plans.map(({ block }) => [block.id, { size: block.size, chunk_size: block.chunkSize }])),
+    };
+    await context.checkpoint(now);
     const progress = new Progress(context, plans);
     const done: Prepared[] = [];
     for (const plan of plans) {
-      const writer = await openWriter(deps, context, plan, drop);
+      const writer = await openWriter(deps, context, plan, !goesOn && before.begun[plan.block.id] !== undefined);
       if (writer !== null) writers.push(writer);
-      const prepared = await prepare(deps, context, plan, writer, known[plan.block.id], progress);
+      const known = now.prepared[plan.block.id];
+      let prepared = writer === null ? await statOf(deps, context, plan) : await preparedBefore(context, plan, writer, known);
+      if (prepared === null && isWhole && !isSame) {
+        await context.checkpoint({ ...now, prepared: {}, moment: null });
+        throw new TransientError(
+          'prepared_lost',
+          `Pool ${plan.poolId} lost what was prepared of ${plan.block.id}; all is done anew.`,
+        );
+      }
+      if (prepared === null) prepared = await copy(context, plan, writer!, progress);
+      else progress.skip(plan);
       done.push(prepared);
-      known[plan.block.id] = prepared.rootDigest.toString('hex');
-      await context.checkpoint({ prepared: known, begun: true });
+      now.prepared[plan.block.id] = prepared.rootDigest.toString('hex');
+      await context.checkpoint(now);
     }
     const result = resultOf(plans, done, progress);
     await context.preparing();
@@ -94,26 +122,28 @@ async function openWriter(
   }
 }
 
-async function prepare(
-  deps: JobDeps,
-  context: JobContext<object>,
-  plan: BlockPlan,
-  writer: BlockWriter | null,
+async function statOf(deps: JobDeps, { signal }: JobContext<object>, { poolId, block }: BlockPlan): Promise<Prepared> {
+  const pool = await deps.pools.get(poolId, signal);
+  const there = await pool.stat(block.id, signal);
+  if (there === null) throw new TransientError('block_changed', `Block ${block.id} went from pool ${poolId} just now.`);
+  return there;
+}
+
+/** Null: it is not, or no longer, all there under the root that is known of it. */
+async function preparedBefore(
+  { signal }: JobContext<object>,
+  { block }: BlockPlan,
+  writer: BlockWriter,
   known: string | undefined,
-  progress: Progress,
-): Promise<Prepared> {
+): Promise<Prepared | null> {
+  if (known === undefined) return null;
+  for (let index = chunkCount(block.size, block.chunkSize) - 1; index >= 0; index--) if (!writer.has(index)) return null;
+  const prepared = await writer.prepare(signal);
+  return prepared.rootDigest.toString('hex') === known ? prepared : null;
+}
+
+async function copy(context: JobContext<object>, plan: BlockPlan, writer: BlockWriter, progress: Progress): Promise<Prepared> {
   const { signal } = context;
-  if (writer === null) {
-    progress.skip(plan);
-    return (await (await deps.pools.get(plan.poolId, signal)).stat(plan.block.id, signal))!;
-  }
-  if (known !== undefined) {
-    const prepared = await writer.prepare(signal);
-    if (prepared.rootDigest.toString('hex') === known) {
-      progress.skip(plan);
-      return prepared;
-    }
-  }
   const source = await plan.openSource(signal);
   try {
     const { counters, ...prepared } = await transfer({

@@ -1,7 +1,7 @@
 /** What a node remembers of an instance: `<dataDir>/instances/<id>/instance.json`, replaced as a whole. The disks' writes lie beside it. */
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { asOpenServiceError, isId, PermanentError } from '@openservice/domain';
 import { z } from 'zod';
 
@@ -12,6 +12,17 @@ const schema = z.object({
   instance_id: z.string(),
   name: z.string(),
   read_only: z.boolean(),
+  /** The run that loaded it, or found it loaded, last: an older one that is cleaned up late takes nothing away. */
+  loaded_by: z.object({ job_id: z.string(), fence: z.number() }),
+  /** The job that has it for itself: no client may connect, before as after a restart, until that job lets it go. Null: none. */
+  held: z
+    .object({
+      job_id: z.string(),
+      /** Names the time for which nothing can have been written: a new one each time that it is taken. */
+      moment: z.string(),
+    })
+    .nullable()
+    .default(null),
   disks: z
     .array(
       z.object({
@@ -69,11 +80,11 @@ export class InstanceFiles {
     }
   }
 
-  /** Durable once it resolves. */
+  /** Durable once it resolves, with the folders that the disks have by then. */
   async write(record: InstanceRecord): Promise<void> {
     await mapped(async () => {
       const folder = this.#folder(record.instance_id);
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      const made = await mkdir(folder, { recursive: true, mode: 0o700 });
       const path = join(folder, FILE);
       const file = await open(`${path}.new`, 'w', 0o600);
       try {
@@ -82,8 +93,10 @@ export class InstanceFiles {
       } finally {
         await file.close();
       }
+      await Promise.all((await foldersIn(folder)).map(syncDirectory));
       await rename(`${path}.new`, path);
-      for (const directory of [folder, this.#root]) await syncDirectory(directory);
+      for (const directory of [folder, this.#root, ...(made === undefined ? [] : [dirname(made)])])
+        await syncDirectory(directory);
     });
   }
 
@@ -109,6 +122,12 @@ export class InstanceFiles {
       throw error;
     });
   }
+}
+
+/** Those below it, and their files' names, that a power cut must not take. */
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
 }
 
 async function syncDirectory(directory: string): Promise<void> {
