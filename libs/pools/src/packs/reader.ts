@@ -93,8 +93,10 @@ export class PacksReader implements BlockReader {
           if (digests === null) index = end - 1;
         }
       }
+      // Told before the next segment is fetched: who looks at one place of a large disk waits for no other.
+      if (open !== null) yield open;
+      open = null;
     }
-    if (open !== null) yield open;
   }
 
   async readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
