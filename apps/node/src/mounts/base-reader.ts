@@ -82,6 +82,13 @@ export class BaseReader implements DiskReader {
     return this.#patiently(signal, (reader, stopped) => reader.read(offset, length, stopped));
   }
 
+  readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void> {
+    return this.#patiently(signal, async (reader, stopped) => {
+      if (reader.readInto !== undefined) await reader.readInto(offset, target, stopped);
+      else (await reader.read(offset, target.length, stopped)).copy(target);
+    });
+  }
+
   async *data(from: number, signal: AbortSignal): AsyncIterable<{ offset: number; length: number }> {
     for (let at: number | null = from; at !== null; ) {
       // Some at a time: a reader that fails in between is opened again, and goes on where it was.

@@ -4,6 +4,8 @@ export interface DiskReader {
   readonly size: number;
   /** All of `offset` … `offset + length - 1`, checked. */
   read(offset: number, length: number, signal: AbortSignal): Promise<Buffer>;
+  /** The same, into all of `target`. What it holds after a rejection is not known. */
+  readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void>;
   /** As BlockDevice.readNow, where the store has the bytes at hand as they are; left out where it never has. */
   readNow?(offset: number, target: Buffer): boolean;
   /** The store keeps what was read close by itself, as the kernel does with a file: units are not kept once more. */

@@ -10,6 +10,7 @@ import type { UnitCache } from './unit-cache.ts';
 const BULK_BYTES = 1024 * 1024;
 /** Bulks being fetched at once for one disk. */
 const MOST_BULKS = 8;
+const SPARE_BULKS = 2;
 
 export interface ReaderDeviceOptions {
   reader: DiskReader;
@@ -31,6 +32,8 @@ export class ReaderDevice implements BlockDevice {
   readonly #fetches = new Map<number, Promise<void>>();
   /** By bulk. */
   readonly #bulks = new Map<number, Promise<void>>();
+  /** Shared buffers of a bulk, to be used again. */
+  readonly #spare: Buffer[] = [];
 
   constructor({ reader, cache }: ReaderDeviceOptions) {
     this.size = reader.size;
@@ -60,7 +63,7 @@ export class ReaderDevice implements BlockDevice {
 
   async read(offset: number, target: Buffer): Promise<void> {
     if (this.#reader.selfCached === true) {
-      (await this.#reader.read(offset, target.length, this.#stop.signal)).copy(target);
+      await this.#reader.readInto(offset, target, this.#stop.signal);
       return;
     }
     this.#ahead(Math.floor(offset / this.#unit), Math.floor((offset + target.length - 1) / this.#unit));
@@ -114,23 +117,45 @@ export class ReaderDevice implements BlockDevice {
     await this.#fetch(unit);
     if (this.#fromCache(unit, inside, target)) return;
     // It was pushed out again before its turn came: the cache is too small for what goes on, so it is read past it.
-    (await this.#reader.read(unit * this.#unit + inside, target.length, this.#stop.signal)).copy(target);
+    await this.#reader.readInto(unit * this.#unit + inside, target, this.#stop.signal);
   }
 
   #fetch(unit: number): Promise<void> {
     const known = this.#bulks.get(Math.floor((unit * this.#unit) / BULK_BYTES)) ?? this.#fetches.get(unit);
     if (known !== undefined) return known;
-    const fetch = this.#load(unit * this.#unit, this.#unit).finally(() => this.#fetches.delete(unit));
+    const fetch = this.#loadUnit(unit).finally(() => this.#fetches.delete(unit));
     this.#fetches.set(unit, fetch);
     return fetch;
   }
 
-  async #load(offset: number, most: number): Promise<void> {
-    const length = Math.min(most, this.size - offset);
+  async #loadUnit(unit: number): Promise<void> {
+    const offset = unit * this.#unit;
+    const length = Math.min(this.#unit, this.size - offset);
     if (await this.#holes.isHole(offset, length)) return;
-    const bytes = await this.#reader.read(offset, length, this.#stop.signal);
-    for (let at = 0; at < length; at += this.#unit)
-      this.#cache.put(this.#disk, (offset + at) / this.#unit, bytes.subarray(at, at + this.#unit));
+    const room = this.#cache.room();
+    // All of the cache is being filled: who asks reads past it.
+    if (room === null) return;
+    try {
+      await this.#reader.readInto(offset, room.bytes.subarray(0, length), this.#stop.signal);
+    } catch (error) {
+      this.#cache.giveBack(room.slot);
+      throw error;
+    }
+    this.#cache.filled(room.slot, this.#disk, unit);
+  }
+
+  async #loadBulk(bulk: number): Promise<void> {
+    const offset = bulk * BULK_BYTES;
+    const length = Math.min(BULK_BYTES, this.size - offset);
+    if (await this.#holes.isHole(offset, length)) return;
+    const bytes = this.#spare.pop() ?? Buffer.from(new SharedArrayBuffer(BULK_BYTES));
+    try {
+      await this.#reader.readInto(offset, bytes.subarray(0, length), this.#stop.signal);
+      for (let at = 0; at < length; at += this.#unit)
+        this.#cache.put(this.#disk, (offset + at) / this.#unit, bytes.subarray(at, Math.min(length, at + this.#unit)));
+    } finally {
+      if (this.#spare.length < SPARE_BULKS) this.#spare.push(bytes);
+    }
   }
 
   #ahead(first: number, last: number): void {
@@ -144,7 +169,7 @@ export class ReaderDevice implements BlockDevice {
   /** What fails here fails again where it is asked for. */
   #fetchBulk(bulk: number): void {
     if (this.#bulks.has(bulk) || this.#isBulkHere(bulk)) return;
-    const fetch = this.#load(bulk * BULK_BYTES, BULK_BYTES).finally(() => this.#bulks.delete(bulk));
+    const fetch = this.#loadBulk(bulk).finally(() => this.#bulks.delete(bulk));
     this.#bulks.set(bulk, fetch);
     fetch.catch(() => undefined);
   }

@@ -11,6 +11,9 @@ export interface UnitCacheOptions {
   maxBytes: number;
 }
 
+const FREE = -1;
+const FILLING = -2;
+
 /** Units of one disk: its number above, the unit's below. */
 const PER_DISK = 2 ** 32;
 
@@ -19,6 +22,7 @@ export class UnitCache {
   readonly #most: number;
   readonly #slots = new Map<number, number>();
   readonly #slabs: Buffer[] = [];
+  /** By slot: the key of its unit; FREE, or FILLING while somebody writes into it. */
   readonly #keys: Float64Array;
   readonly #used: Uint8Array;
   #count = 0;
@@ -28,7 +32,7 @@ export class UnitCache {
   constructor({ unitBytes, maxBytes }: UnitCacheOptions) {
     this.unitBytes = unitBytes;
     this.#most = Math.max(1, Math.floor(maxBytes / unitBytes));
-    this.#keys = new Float64Array(this.#most).fill(-1);
+    this.#keys = new Float64Array(this.#most).fill(FREE);
     this.#used = new Uint8Array(this.#most);
   }
 
@@ -58,9 +62,30 @@ export class UnitCache {
 
   /** `bytes`: a unit at most; they are copied. */
   put(disk: number, unit: number, bytes: Buffer): void {
+    const slot = this.#slots.get(disk * PER_DISK + unit) ?? this.#freeSlot();
+    if (slot === null) return;
+    bytes.copy(this.#bytesOf(slot));
+    this.#publish(slot, disk * PER_DISK + unit);
+  }
+
+  /** Room for a unit that is filled in place, in shared memory, seen by nobody until it is `filled`; null where all room is being filled. */
+  room(): { slot: number; bytes: Buffer } | null {
+    const slot = this.#freeSlot();
+    if (slot === null) return null;
+    this.#keys[slot] = FILLING;
+    return { slot, bytes: this.#bytesOf(slot) };
+  }
+
+  filled(slot: number, disk: number, unit: number): void {
     const key = disk * PER_DISK + unit;
-    const slot = this.#slots.get(key) ?? this.#freeSlot(key);
-    bytes.copy(this.#slab(slot), (slot % SLAB_UNITS) * this.unitBytes);
+    const before = this.#slots.get(key);
+    if (before !== undefined) this.#keys[before] = FREE;
+    this.#publish(slot, key);
+  }
+
+  /** It could not be filled. */
+  giveBack(slot: number): void {
+    this.#keys[slot] = FREE;
   }
 
   /** Forgets all units of a disk. */
@@ -69,38 +94,50 @@ export class UnitCache {
       const key = this.#keys[slot]!;
       if (key < 0 || Math.floor(key / PER_DISK) !== disk) continue;
       this.#slots.delete(key);
-      this.#keys[slot] = -1;
+      this.#keys[slot] = FREE;
       this.#used[slot] = 0;
     }
   }
 
-  #freeSlot(key: number): number {
-    const slot = this.#count < this.#most ? this.#count++ : this.#evict();
+  #publish(slot: number, key: number): void {
     this.#slots.set(key, slot);
     this.#keys[slot] = key;
     // Not used yet: what is read once, in passing, goes first.
     this.#used[slot] = 0;
-    return slot;
   }
 
-  #evict(): number {
-    for (;;) {
+  #freeSlot(): number | null {
+    return this.#count < this.#most ? this.#count++ : this.#evict();
+  }
+
+  /** Null after two rounds: every slot is being filled. */
+  #evict(): number | null {
+    for (let looks = 0; looks < 2 * this.#most; looks++) {
       const slot = this.#hand;
       this.#hand = (this.#hand + 1) % this.#most;
+      const key = this.#keys[slot]!;
+      if (key === FILLING) continue;
       if (this.#used[slot] === 1) {
         this.#used[slot] = 0;
         continue;
       }
-      const key = this.#keys[slot]!;
-      if (key >= 0) this.#slots.delete(key);
+      if (key !== FREE) this.#slots.delete(key);
+      this.#keys[slot] = FREE;
       return slot;
     }
+    return null;
+  }
+
+  #bytesOf(slot: number): Buffer {
+    const at = (slot % SLAB_UNITS) * this.unitBytes;
+    return this.#slab(slot).subarray(at, at + this.unitBytes);
   }
 
   #slab(slot: number): Buffer {
     const number = Math.floor(slot / SLAB_UNITS);
     const units = Math.min(SLAB_UNITS, this.#most - number * SLAB_UNITS);
-    this.#slabs[number] ??= Buffer.allocUnsafeSlow(units * this.unitBytes);
+    // Shared, so that other threads can fill it.
+    this.#slabs[number] ??= Buffer.from(new SharedArrayBuffer(units * this.unitBytes));
     return this.#slabs[number];
   }
 }
