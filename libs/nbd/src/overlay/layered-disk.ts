@@ -12,7 +12,6 @@ import { syncDirectory } from './directory.ts';
 import { layerPath, readLayers, sweepLayers, writeLayers } from './layer-list.ts';
 import { Overlay } from './overlay.ts';
 
-/** A layer with no more than this is merged while clients wait. */
 const SHORT_WAIT_BYTES = 16 * 1024 * 1024;
 const MOST_ROUNDS = 8;
 
@@ -32,17 +31,24 @@ export interface FrozenDisk {
   release(): Promise<void>;
 }
 
+export interface LayeredDiskOptions {
+  /** A layer of no more bytes than this is merged while clients wait. */
+  shortWaitBytes?: number;
+}
+
 export class LayeredDisk implements BlockDevice {
   readonly size: number;
   readonly readOnly = false;
   readonly #directory: string;
   readonly #front: SwitchDevice;
+  readonly #shortWait: number;
   #layers: Layer[];
   #turn: Promise<unknown> = Promise.resolve();
   /** Why nothing more can be written before the disk is opened anew. */
   #failed: unknown = null;
 
-  private constructor(directory: string, layers: Layer[]) {
+  private constructor(directory: string, layers: Layer[], shortWait: number) {
+    this.#shortWait = shortWait;
     this.#directory = directory;
     this.#layers = layers;
     this.#front = new SwitchDevice(layers[layers.length - 1]!.overlay);
@@ -53,7 +59,7 @@ export class LayeredDisk implements BlockDevice {
    * Goes on with what the directory (made where it lacks) holds. `base` is closed with the disk, but not where it cannot be opened:
    * PermanentError `damaged_overlay`, or the system's.
    */
-  static async open(directory: string, base: BlockDevice): Promise<LayeredDisk> {
+  static async open(directory: string, base: BlockDevice, options: LayeredDiskOptions = {}): Promise<LayeredDisk> {
     const layers: Layer[] = [];
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -70,7 +76,7 @@ export class LayeredDisk implements BlockDevice {
         await writeLayers(directory, numbersOf(layers));
         await syncDirectory(dirname(directory));
       }
-      const disk = new LayeredDisk(directory, layers);
+      const disk = new LayeredDisk(directory, layers, options.shortWaitBytes ?? SHORT_WAIT_BYTES);
       await disk.#mergeAll(0);
       return disk;
     } catch (error) {
@@ -199,7 +205,7 @@ export class LayeredDisk implements BlockDevice {
   async #mergeAll(rounds: number): Promise<void> {
     for (let round = 0; this.#layers.length > 1; round++) {
       const top = this.#layers[this.#layers.length - 1]!;
-      const long = round < rounds && top.overlay.changedBytes > SHORT_WAIT_BYTES;
+      const long = round < rounds && top.overlay.changedBytes > this.#shortWait;
       if (this.#layers.length === 2 && long) await this.#push();
       if (this.#layers.length > 2) await this.#mergeMiddle();
       else await this.#mergeTop();
@@ -251,6 +257,8 @@ async function openLayer(directory: string, number: number, below: BlockDevice, 
   // A push that failed may have left a folder of this number: nothing in it was ever acknowledged.
   if (!existing) await rm(path, { recursive: true, force: true });
   await mkdir(path, { recursive: true, mode: 0o700 });
+  // Before a list names it.
+  if (!existing) await syncDirectory(dirname(path));
   const base = new SwitchDevice(below);
   return { number, base, overlay: await Overlay.open({ directory: path, base, existing }) };
 }

@@ -26,10 +26,8 @@ export class DiskModel {
     for (const [at, values] of this.#met(puts)) {
       if (!values.has(actual[at]!)) fail(what, at, actual[at]!, values);
       this.bytes[at] = actual[at]!;
-      const since = this.#since.get(at) ?? new Set();
-      for (const value of values) since.add(value);
-      this.#since.set(at, since);
     }
+    this.begin(puts);
     if (!actual.equals(this.bytes)) {
       const at = actual.findIndex((byte, i) => byte !== this.bytes[i]);
       fail(what, at, actual[at]!, new Set([this.bytes[at]!]));
@@ -43,6 +41,23 @@ export class DiskModel {
       if (byte !== this.bytes[offset + i] && met.get(offset + i)?.has(byte) !== true)
         fail('a read meanwhile', offset + i, byte, met.get(offset + i) ?? new Set([this.bytes[offset + i]!]));
     }
+  }
+
+  /** The calls have begun: a kill from now on may show what they put. */
+  begin(puts: readonly Put[]): void {
+    for (const [at, values] of this.#met(puts)) {
+      const since = this.#since.get(at) ?? new Set();
+      for (const value of values) since.add(value);
+      this.#since.set(at, since);
+    }
+  }
+
+  /** As it is now, to be asked later. */
+  clone(): DiskModel {
+    const copy = new DiskModel(this.bytes);
+    copy.#flushed = Buffer.from(this.#flushed);
+    copy.#since = new Map([...this.#since].map(([at, values]) => [at, new Set(values)]));
+    return copy;
   }
 
   /** All that was put before is on stable storage. */
