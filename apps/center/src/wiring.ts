@@ -11,6 +11,7 @@ import type { CenterConfig } from './config.ts';
 import type { NodeCalls } from './http/deps.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { ProgressSink } from './ingest/progress.ts';
+import { raiseFences } from './jobs/fence-floor.ts';
 import { Readiness } from './readiness.ts';
 import { Reconcile } from './reconcile/reconcile.ts';
 import { Link } from './relay/link.ts';
@@ -61,6 +62,7 @@ export function wireCenter({ config, trashMs, secrets, version, log, onDatabase 
     await untilDone('MySQL', signal, log, async () => {
       if (!database.isInitialized) await database.initialize();
       await migrate(database);
+      await raiseFences(database);
       await onDatabase?.(database);
     });
     readiness.databaseOpened();

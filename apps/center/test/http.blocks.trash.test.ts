@@ -56,6 +56,20 @@ describe('http: the trash', () => {
   const deletesOf = (id: string): Promise<{ id: string }[]> =>
     center.database.query("SELECT id FROM jobs WHERE block_id = ? AND kind = 'delete' ORDER BY id", [id]);
 
+  it('is not passed by when the delete of one replica is tried again after the others have gone', async () => {
+    const id = await center.block([near, cloud]);
+    const ofNear = await started('DELETE', `blocks/${id}?pool_id=${near}`);
+    await fail(center, ofNear);
+    // A delete of the whole block fails too, which the block remembers.
+    await fail(center, await started('DELETE', `blocks/${id}`));
+    const ofCloud = await started('DELETE', `blocks/${id}?pool_id=${cloud}`);
+    await succeed(center, ofCloud, result({ [cloud]: 'removed' }));
+    const again = await center.send('POST', `jobs/${ofNear}?action=retry`);
+    expect([again.status, again.body.code], again.text).to.deep.equal([409, 'job_not_retryable']);
+    expect((await show(id)).state).to.equal('available');
+    expect(await states(id)).to.deep.equal({ [near]: 'available' });
+  });
+
   it('takes a block with all its replicas, out of lists but still there to see', async () => {
     const id = await center.block([near, cloud]);
     const jobId = await started('DELETE', `blocks/${id}`);

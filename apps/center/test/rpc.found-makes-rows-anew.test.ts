@@ -89,6 +89,30 @@ describe('rpc: found', function () {
   const setCount = async (id: string) =>
     (await database.query('SELECT block_count FROM sets WHERE id = ?', [id]))[0]?.block_count;
 
+  it('takes what a stranger wrote into a pool for what it may be, and does not fail over the rest', async () => {
+    const odd = [
+      block({ meta: meta({ name: 'a\u0000b\u001b[31m\ud800 ', set_name: '\n', created_at: '+275760-09-13T00:00:00.000Z' }) }),
+      block({ meta: meta({ name: '\r\n\t', created_at: '-271821-04-20T00:00:00.000Z' }) }),
+      block({ meta: meta({ name: '\u{1f600}'.repeat(300) }) }),
+    ];
+    const refused = [
+      block({ chunk_size: 1, size: 2 ** 46 }),
+      block({ chunk_size: 2 ** 40 }),
+      block({ size: Number.MAX_SAFE_INTEGER }),
+      block({ stored_bytes: Number.MAX_SAFE_INTEGER }),
+      block({ id: '../../etc/passwd' }),
+    ];
+    const before = Date.now();
+    const { added, conflicts } = await tell([...odd, ...refused]);
+    expect([added, conflicts.length]).to.deep.equal([odd.length, refused.length]);
+    expect((await row(odd[0]!.id)).name).to.equal('a b [31m\ufffd');
+    expect((await row(odd[0]!.id)).created_at.getTime()).to.be.at.least(before - 1000);
+    expect((await row(odd[1]!.id)).name).to.equal(`recovered ${odd[1]!.id}`);
+    expect((await row(odd[1]!.id)).created_at.getTime()).to.be.at.least(before - 1000);
+    expect((await row(odd[2]!.id)).name).to.match(/^\u{1f600}+\ufffd$/u);
+    for (const { id } of refused) expect(await row(id), id).to.equal(undefined);
+  });
+
   it('adds block, replica and counters, once however often it is told', async () => {
     const parent = newId('block');
     const blocks = [block({ meta: meta({ parent_block_id: parent }) }), block({ size: 5, stored_bytes: 3, meta: null })];

@@ -183,6 +183,9 @@ describe('the pool server turns away', () => {
     for (const [path, status] of [
       ['/', 404],
       ['/v2/pools/default', 404],
+      ['//[', 400],
+      [`/v1/pools/${poolId}/blocks/block-2%2f..%2fblock-1`, 400],
+      [`/v1/pools/${poolId}/blocks%2fblock-1`, 403],
       [`/v1/pools/${encodeURIComponent('../x')}/blocks`, 404],
       [`/v1/pools/${poolId}/blocks/${encodeURIComponent('../..')}`, 400],
       [`/v1/pools/${poolId}/blocks/%E0%A4%A`, 404],
@@ -222,6 +225,28 @@ describe('the pool server turns away', () => {
     await Promise.race([answered, broken]);
     request.destroy();
     expect(sent).to.be.lessThan(64 << 20);
+    await stillServes();
+  });
+
+  it('a login of more than a few KiB, of whom nothing is known yet', async () => {
+    const body = Buffer.from(JSON.stringify({ access_key: 'key-1', nonce: 'x'.repeat(1 << 20) }));
+    const { status, code } = await ask('POST', '/v1/login', {}, body);
+    expect([status, code]).to.deep.equal([413, 'body_too_large']);
+  });
+
+  it('a session of more chunks than a block may have, which would keep the server counting', async () => {
+    const path = `/v1/pools/${poolId}/blocks/block-4/sessions`;
+    const token = bearer(server.token(poolId, 'block-4', 'write'));
+    for (const [size, chunk_size] of [
+      [2 ** 46, 1],
+      [2 ** 46 + 1, 1 << 20],
+      [1, 0],
+      [1, 2 ** 40],
+    ]) {
+      const body = Buffer.from(JSON.stringify({ size, chunk_size, job_id: 'job-4', attempt: 1, fence: 1 }));
+      const { status, code } = await ask('POST', path, token, body);
+      expect([status, code], `${size} in chunks of ${chunk_size}`).to.deep.equal([400, 'bad_request']);
+    }
     await stillServes();
   });
 

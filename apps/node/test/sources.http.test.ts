@@ -8,6 +8,7 @@ import type { SourceRef } from '@openservice/protocol';
 import { transfer } from '@openservice/transfer';
 import { expect } from 'chai';
 import { ImportRoots } from '../src/import-roots.ts';
+import { openLookup } from '../src/sources/http-address.ts';
 import { askServer } from '../src/sources/http-probe.ts';
 import { fetchRange } from '../src/sources/http-range.ts';
 import { HttpClient } from '../src/sources/http-request.ts';
@@ -79,6 +80,41 @@ describe('web servers as sources', () => {
     await source.close();
     expect((await readFile(join(site.root, 'out'))).equals(bytes)).to.equal(true);
     expect(counters.bytesSkipped).to.equal(5 * MIB);
+  });
+
+  it('are not listened to beyond what they were asked for', async () => {
+    web.fault = (request, response) => {
+      const [, first, last] = /^bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '') ?? [];
+      const range = { etag: '"one"', 'content-range': `bytes ${first}-${last}/${SIZE}` };
+      response.writeHead(206, range).write(bytes.subarray(Number(first), Number(last) + 1));
+      const more = (): void => {
+        while (!response.destroyed && response.write(Buffer.alloc(65_536)));
+      };
+      response.on('drain', more);
+      more();
+      return true;
+    };
+    expect(await probe()).to.include({ size: SIZE, format: 'raw' });
+    expect((await content()).equals(bytes)).to.equal(true);
+  });
+
+  it('are not looked for where machines are told their secrets, by name, number or redirect', async () => {
+    web.fault = (_request, response) => {
+      response.writeHead(302, { location: 'http://169.254.169.254/latest/meta-data/' }).end();
+      return true;
+    };
+    for (const url of [
+      web.url,
+      'http://169.254.169.254/latest/meta-data/',
+      'http://0xa9fea9fe/',
+      'http://[::ffff:169.254.169.254]/',
+      'http://[fe80::1]/',
+      'https://[fd00:ec2::254]/',
+    ]) {
+      expect(await failureOf(probe(null, url)), url).to.include({ code: 'address_not_allowed' });
+    }
+    const named = await new Promise((resolve) => openLookup('169.254.169.254', {}, resolve));
+    expect(named).to.include({ code: 'address_not_allowed' });
   });
 
   it('are asked for the rest when a connection is cut', async () => {

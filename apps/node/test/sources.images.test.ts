@@ -154,6 +154,10 @@ describe('images as sources', () => {
       ['RW 8192 FLAT "../secret" 0', 'path_not_allowed'],
       [`RW 8192 FLAT "${join(site.dir, 'secret')}" 0`, 'path_not_allowed'],
       ['RW 8192 FLAT "nbd:localhost:1" 0', 'path_not_allowed'],
+      // Qemu takes any blank before a line, and reads on over its end.
+      [' RW 8192 FLAT "../secret" 0', 'path_not_allowed'],
+      ['\t\rRW 8192 FLAT "../secret" 0', 'path_not_allowed'],
+      ['RW\n8192 FLAT "../secret" 0', 'image_format_unsupported'],
       ['RDONLY 8192 FLAT "image-flat" 0', 'image_format_unsupported'],
       ['RW 8192 SPARSE "image" 0', 'image_format_unsupported'],
       ['RW 8192 MYSTERY "image-flat" 0', 'image_format_unsupported'],

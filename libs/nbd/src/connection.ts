@@ -146,18 +146,22 @@ export class Connection {
       if (!inside) throw protocolError(this.server, 'it answers with a hole outside of what was asked for');
     } else if (type === REPLY.blockStatus && length >= 12 && (length - 4) % 8 === 0) {
       if (body.readUInt32BE(0) !== this.#agreement.allocationId) return;
-      for (let at = 4; at < length; at += 8) request.status.push([body.readUInt32BE(at), body.readUInt32BE(at + 4)]);
+      for (let at = 4; at < length; at += 8) this.#tell(request, body.readUInt32BE(at), body.readUInt32BE(at + 4));
     } else if (isErrorReply(type) && length >= 6) {
       const words = body.toString('utf8', 6, Math.min(length, 6 + body.readUInt16BE(4)));
       request.failed(body.readUInt32BE(0), words.replaceAll(/[^\x20-\x7e]/g, ' ').slice(0, 200));
     } else throw protocolError(this.server, `an answer of type ${type} and ${length} bytes`);
   }
 
+  #tell(request: Request, length: number, flags: number): void {
+    if (!request.tell(length, flags)) throw protocolError(this.server, 'it tells of holes without end');
+  }
+
   async #data(request: Request, from: number, length: number): Promise<void> {
     if (!request.covers(from, length)) throw protocolError(this.server, 'it answers with bytes outside of what was asked for');
     for (let at = from; at < from + length; ) {
       const piece = await this.#stream.some(from + length - at);
-      request.fill(at, piece);
+      if (!request.fill(at, piece)) throw protocolError(this.server, 'it answers with the same bytes twice');
       at += piece.length;
     }
   }

@@ -13,6 +13,10 @@ const VERBS: Record<Command, string> = {
   [COMMAND.blockStatus]: 'looking for the holes of',
 };
 
+/** Of one answer: pieces that do not follow each other, and ranges of BLOCK_STATUS. A server that sends more means no good. */
+const MOST_PIECES = 1024;
+const MOST_RANGES = 1 << 20;
+
 export class Request {
   readonly type: Command;
   readonly offset: number;
@@ -22,6 +26,8 @@ export class Request {
   readonly status: [length: number, flags: number][] = [];
   #target: Buffer | null;
   #filled = 0;
+  /** What was filled, start and end. */
+  readonly #pieces: [start: number, end: number][] = [];
   #error: { errno: number; message: string } | null = null;
   readonly #resolve: () => void;
   readonly #reject: (error: unknown) => void;
@@ -37,17 +43,32 @@ export class Request {
     this.#reject = reject;
   }
 
-  /** Bytes for `at` of the disk; false when they lie outside of what was asked for. */
+  /** Bytes for `at` of the disk; false when they lie outside of what was asked for, or came before. */
   fill(at: number, bytes: Buffer): boolean {
-    if (!this.covers(at, bytes.length)) return false;
+    if (!this.#take(at, bytes.length)) return false;
     this.#target?.set(bytes, at - this.offset);
-    this.#filled += bytes.length;
     return true;
   }
 
   zero(at: number, length: number): boolean {
-    if (!this.covers(at, length)) return false;
+    if (!this.#take(at, length)) return false;
     this.#target?.fill(0, at - this.offset, at - this.offset + length);
+    return true;
+  }
+
+  /** A range of BLOCK_STATUS; false when there are too many. */
+  tell(length: number, flags: number): boolean {
+    if (this.status.length === MOST_RANGES) return false;
+    this.status.push([length, flags]);
+    return true;
+  }
+
+  /** Counted twice, bytes would stand for others, in whose place the caller would have whatever its memory held before. */
+  #take(at: number, length: number): boolean {
+    if (!this.covers(at, length) || this.#pieces.some(([start, end]) => at < end && start < at + length)) return false;
+    const last = this.#pieces.at(-1);
+    if (last?.[1] === at) last[1] += length;
+    else if (this.#pieces.push([at, at + length]) > MOST_PIECES) return false;
     this.#filled += length;
     return true;
   }

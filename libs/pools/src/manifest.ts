@@ -6,7 +6,7 @@
  * Root digest: BLAKE3-256 (https://github.com/BLAKE3-team/BLAKE3-specs) over head and digests.
  */
 import { Blake3Hasher } from '@napi-rs/blake-hash';
-import { PermanentError } from '@openservice/domain';
+import { isBlockShape, PermanentError } from '@openservice/domain';
 
 export const DIGEST_BYTES = 32;
 export const MANIFEST_HEAD_BYTES = 32;
@@ -27,12 +27,17 @@ export function encodeManifestHead(head: ManifestHead): Buffer {
   return bytes;
 }
 
-/** PermanentError `damaged_manifest` for bytes that are no head. */
+/** PermanentError `damaged_manifest` for bytes that are no head, or are that of no block that can be. */
 export function decodeManifestHead(bytes: Buffer): ManifestHead {
   if (bytes.length < MANIFEST_HEAD_BYTES || !bytes.subarray(0, 8).equals(MAGIC)) {
     throw new PermanentError('damaged_manifest', 'The manifest does not begin with OSMANIF1; it is damaged or is no manifest.');
   }
-  return { size: Number(bytes.readBigUInt64LE(8)), chunkSize: bytes.readUInt32LE(16) };
+  const head = { size: Number(bytes.readBigUInt64LE(8)), chunkSize: bytes.readUInt32LE(16) };
+  if (isBlockShape(head.size, head.chunkSize)) return head;
+  throw new PermanentError(
+    'damaged_manifest',
+    `The manifest tells of ${head.size} bytes in chunks of ${head.chunkSize}, which no block has; it is damaged.`,
+  );
 }
 
 /** Feeds digests in order; `digest()` is the block's root digest. */

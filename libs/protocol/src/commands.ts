@@ -105,6 +105,8 @@ export const jobParams = {
     trash: z.boolean().default(false),
     /** With `trash`: for how long, ms. The center's to know; a node makes nothing of it. */
     trash_ms: z.number().int().positive().optional(),
+    /** Of a block that stays by its other replicas. The center's to know: tried again when those have gone, it must not become the block's end. */
+    replica_only: z.boolean().optional(),
   }),
   undelete: z.object({ block: blockRef, pool_ids: z.array(z.string()).min(1) }),
   verify: z.object({

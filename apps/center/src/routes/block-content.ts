@@ -17,7 +17,9 @@ export function blockContentRoutes(app: App, deps: AppDeps): void {
   app.put(route, async (c) => {
     const length = c.req.header('Content-Length');
     const ofSize = (size: number) => pieceOf(c.req.header('Content-Range'), length === undefined ? null : Number(length), size);
-    const { status, body, location } = await putContent(deps, blockId(c), ofSize, c.req.raw.body, c.get('caller'));
+    // A body that is refused is not touched: then the server reads it to its end, and the client gets the answer and keeps its connection.
+    const content = () => c.req.raw.body ?? new Blob([]).stream();
+    const { status, body, location } = await putContent(deps, blockId(c), ofSize, content, c.get('caller'));
     const offset = typeof body.offset === 'number' ? { 'Content-Offset': String(body.offset) } : {};
     return c.json(body, status, location === undefined ? offset : { Location: location });
   });

@@ -1,5 +1,5 @@
 /** One block that a pool was found to hold: its rows are made where they lack, and never changed where they say something else. */
-import { isId, MAX_BLOCK_SIZE, newId } from '@openservice/domain';
+import { isBlockShape, isId, MAX_BLOCK_SIZE, newId } from '@openservice/domain';
 import type { CenterRequest } from '@openservice/runtime';
 import type { BlockState, EntityManager, Replica } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
@@ -62,7 +62,11 @@ function oddity(found: Found): string | null {
   const named = `The pool holds "${found.id.slice(0, 64)}"`;
   if (!isId('block', found.id)) return `${named}, which is no id of a block.`;
   if (!/^[0-9a-f]{64}$/.test(found.root_digest)) return `${named} with a root digest that is none.`;
-  if (found.size > MAX_BLOCK_SIZE) return `${named} with ${found.size} bytes, more than a block may have.`;
+  // A sum of those must stay one that a column holds.
+  if (found.stored_bytes > 2 * MAX_BLOCK_SIZE)
+    return `${named} with ${found.stored_bytes} stored bytes, more than a block takes.`;
+  if (!isBlockShape(found.size, found.chunk_size))
+    return `${named} with ${found.size} bytes in chunks of ${found.chunk_size}, which no block has.`;
   return null;
 }
 
@@ -105,28 +109,44 @@ async function healBlock(manager: EntityManager, found: Found, block: Known, tra
 async function insertBlock(manager: EntityManager, found: Found, trashMs: number): Promise<void> {
   const { meta } = found;
   const setId = meta === null ? null : await setOf(manager, meta, !found.trashed);
-  const made = new Date(meta?.created_at ?? Number.NaN);
   await manager.query(
     `INSERT INTO blocks (id, name, set_id, size, chunk_size, state, root_digest, parent_block_id, purge_at, created_at)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ${purgeAt(found, trashMs)}, ?)`,
     [
       found.id,
-      meta === null || meta.name === '' ? `recovered ${found.id}` : meta.name.slice(0, 255),
+      plain(meta?.name) ?? `recovered ${found.id}`,
       setId,
       found.size,
       found.chunk_size,
       found.trashed ? 'trashed' : 'available',
       found.root_digest,
       meta?.parent_block_id != null && isId('block', meta.parent_block_id) ? meta.parent_block_id : null,
-      Number.isNaN(made.getTime()) ? new Date() : made,
+      madeAt(meta),
     ],
   );
 }
 
+/** A pool may hold anything in place of a name: what a call would refuse is left out of it. Null: nothing is left. */
+function plain(name: string | null | undefined): string | null {
+  const left = (name ?? '')
+    .toWellFormed()
+    .replaceAll(/\p{Cc}+/gu, ' ')
+    .trim()
+    .slice(0, 255)
+    .toWellFormed();
+  return left === '' ? null : left;
+}
+
+/** A time that is none, or that no clock had yet: now. */
+function madeAt(meta: Found['meta']): Date {
+  const [made, now] = [new Date(meta?.created_at ?? Number.NaN), new Date()];
+  return made.getTime() > 0 && made < now ? made : now;
+}
+
 /** The set by its id, made where it lacks; one whose id is not known by its name. `counts`: a block in the trash is not one of its set's. */
 async function setOf(manager: EntityManager, meta: NonNullable<Found['meta']>, counts: boolean): Promise<string | null> {
-  const name = (meta.set_name ?? meta.set_id)?.slice(0, 255);
-  if (name === undefined) return null;
+  const name = plain(meta.set_name) ?? plain(meta.set_id);
+  if (name === null) return null;
   const given = meta.set_id !== null && isId('set', meta.set_id) ? meta.set_id : null;
   const id = given ?? (await setNamed(manager, name)) ?? newId('set');
   await manager.query(

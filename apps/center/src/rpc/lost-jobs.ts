@@ -57,7 +57,10 @@ async function replace(manager: EntityManager, job: Job): Promise<boolean> {
     return false;
   }
   // It was accepted, so its events are numbered; a journal that begins anew would number them from 1 again. Hence a new attempt.
-  const error = { code: 'node_lost_job', message: `Node ${job.node_id} no longer holds the job; its journal was lost.` };
+  const error = {
+    code: 'node_lost_job',
+    message: `Node ${job.node_id} no longer holds the job: it gave the attempt up (past its lease, or the pool has seen a newer fence; its log says which), or its journal was lost.`,
+  };
   if (!(await retry(manager, job, error))) await finish(manager, job, { state: 'failed', error });
   return true;
 }

@@ -6,10 +6,12 @@ import type { Pool } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import type { BlockSource } from '../routes/schemas/create-block.ts';
 import { chooseNode, nodeOfPool } from './placement.ts';
+import { probed } from './probed-place.ts';
 import { invalidRequest, Refusal } from './refusal.ts';
 
 /** A slow web server may take as long. */
 const PROBE_LIMIT_MS = 20_000;
+const FIELD = { file: 'path', http: 'url', nbd: 'uri' } as const;
 
 export interface Seen {
   nodeId: string;
@@ -24,7 +26,8 @@ export async function lookAt(deps: AppDeps, source: BlockSource, target: Pool, s
     throw invalidRequest([{ path: 'source.node_id', message: `is required: pool ${target.id} belongs to no node` }]);
   }
   const node = await chooseNode(deps.database.manager, source.node_id, [target]);
-  const seen = await deps.nodes.call(node.id, 'source_probe', { source: probeOf(source) }, { timeoutMs: PROBE_LIMIT_MS });
+  const look = deps.nodes.call(node.id, 'source_probe', { source: probeOf(source) }, { timeoutMs: PROBE_LIMIT_MS });
+  const seen = await probed(`source.${FIELD[source.type]}`, node.id, look);
   checkSize(seen.size, size);
   if (source.type === 'nbd') return { nodeId: node.id, size: seen.size, ref: { type: 'nbd', uri: source.uri } };
   if (source.type === 'file') {

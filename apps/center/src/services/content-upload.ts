@@ -20,12 +20,12 @@ import { Refusal } from './refusal.ts';
 /** While bytes come, the block is not given up. */
 const KEEP_EVERY_MS = 60_000;
 
-/** Takes `body`; `piece` says what of the content it is, once the block's size is known. 202 with the job once all is there, else 200 with the offset. */
+/** Takes what `body` opens; `piece` says what of the content it is, once the block's size is known. 202 with the job once all is there, else 200 with the offset. */
 export async function putContent(
   deps: AppDeps,
   id: string,
   pieceOf: (size: number) => Piece,
-  body: ReadableStream<Uint8Array> | null,
+  body: () => ReadableStream<Uint8Array>,
   caller: Caller,
 ): Promise<Answer> {
   const block = await findBlock(deps.database.manager, id);
@@ -37,7 +37,7 @@ export async function putContent(
   let offset = await contentOffset(server, id);
   if (offset < block.size) {
     if (piece.offset !== offset) throw offsetMismatch(id, piece.offset, offset);
-    offset = await keeping(deps, id, () => sendContent(server, id, piece, body ?? new Blob([]).stream()));
+    offset = await keeping(deps, id, () => sendContent(server, id, piece, body()));
   }
   if (offset < block.size) return { status: 200, body: { 'block-id': id, offset } };
   return beginImport(deps, id, caller);

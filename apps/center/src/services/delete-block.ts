@@ -114,7 +114,7 @@ async function submitReplicaDelete(manager: EntityManager, id: string, poolId: s
 /** The job that removes the replica in that pool for good. Its claims are checked; whether others are left is the caller's to know. */
 export async function removeReplica(manager: EntityManager, block: Block, poolId: string, asker: Asker): Promise<string> {
   const jobId = newId('job');
-  await submit(manager, block, { block_id: block.id, pool_ids: [poolId], trash: false }, jobId, asker);
+  await submit(manager, block, { block_id: block.id, pool_ids: [poolId], trash: false, replica_only: true }, jobId, asker);
   await markDeleting(manager, block.id, [poolId], jobId);
   return jobId;
 }

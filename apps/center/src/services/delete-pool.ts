@@ -26,7 +26,7 @@ export async function deletePool(deps: AppDeps, id: string, force: boolean, call
     if (held > 0 && !force) {
       throw new Refusal(
         'pool_in_use',
-        `Pool ${id} holds replicas of ${held} blocks; delete them first, or repeat with force=true to forget them.`,
+        `Pool ${id} holds ${held === 1 ? 'a replica of 1 block' : `replicas of ${held} blocks`}, those in the trash too; delete them first (with purge=true), or repeat with force=true to forget them.`,
         {
           block_count: held,
         },

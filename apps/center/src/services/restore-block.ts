@@ -9,6 +9,7 @@ import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { findBlock, mustBeAvailable, usablePool } from './lookups.ts';
 import { chooseNode, nodeOfPool } from './placement.ts';
+import { probed } from './probed-place.ts';
 import { bestSource, blockRef, readable, readClaims } from './read-from.ts';
 import { invalidRequest, Refusal } from './refusal.ts';
 import { limited, routeInto, submitReplica } from './replicate.ts';
@@ -49,7 +50,8 @@ async function restoreOut(deps: AppDeps, id: string, target: Target, body: Resto
   const { id: nodeId } = await chooseNode(reader, target.node_id, target.type === 'file' ? near : pools);
   const delta = body.delta ?? false;
   const probe = { target: probeOf(target), size: seen.size, delta };
-  await deps.nodes.call(nodeId, 'target_probe', probe, { timeoutMs: PROBE_LIMIT_MS });
+  const look = deps.nodes.call(nodeId, 'target_probe', probe, { timeoutMs: PROBE_LIMIT_MS });
+  await probed(target.type === 'file' ? 'target.path' : 'target.uri', nodeId, look);
 
   return decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });

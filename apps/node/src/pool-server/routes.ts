@@ -21,6 +21,8 @@ export interface RouteOptions {
   login: (request: CenterRequest<'pool_login'>, signal: AbortSignal) => Promise<CenterReply<'pool_login'>>;
 }
 
+/** Of whom nothing is known yet, no more is held in memory. */
+const MAX_LOGIN_BYTES = 4096;
 const loginBody = z.object({
   access_key: z.string().max(200),
   nonce: z.string().max(200),
@@ -37,7 +39,7 @@ export async function route(at: Request, path: string, { shared, content, login 
   if (version !== 'v1') throw notFound();
   if (what === 'login' && name === '') {
     only(method, 'POST');
-    const body = await jsonBody(at.request, loginBody, shared.limits.bodyMs);
+    const body = await jsonBody(at.request, loginBody, shared.limits.bodyMs, MAX_LOGIN_BYTES);
     return answer(at.response, login(body, at.signal));
   }
   if (what === 'content' && rest.length === 0) {

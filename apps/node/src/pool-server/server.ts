@@ -182,7 +182,8 @@ class HttpsPoolServer implements PoolServer {
     cutStalled(response, this.#limits.stallMs);
     const signal = AbortSignal.any([gone.signal, this.#stopping.signal]);
     try {
-      const url = new URL(request.url ?? '/', 'https://pool');
+      const url = URL.parse(request.url ?? '/', 'https://pool');
+      if (url === null) throw new PermanentError('bad_request', 'The path of the request cannot be read.');
       const at = { request, response, query: url.searchParams, signal };
       await route(at, url.pathname, { shared: this.#shared, content: this.#options.content, login: this.#options.login });
     } catch (error) {

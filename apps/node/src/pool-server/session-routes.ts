@@ -4,6 +4,7 @@ import {
   CancelledError,
   chunkCount,
   chunkLength,
+  isBlockShape,
   MAX_BLOCK_SIZE,
   MIB,
   PermanentError,
@@ -49,6 +50,7 @@ export async function openSession(at: BlockRequest, shared: Shared, demandFrom: 
   const { pool, poolKey, blockId, signal } = at;
   const body = await jsonBody(at.request, openBody, shared.limits.bodyMs);
   const { size, chunk_size: chunkSize, job_id: jobId, attempt, fence, meta, clone_of: from } = body;
+  if (!isBlockShape(size, chunkSize)) throw new PermanentError('bad_request', `chunk_size: too small for ${size} bytes.`);
   if (from !== null) demandFrom(from);
   const session: WriteSession = { blockId, size, chunkSize, jobId, attempt, fence, ...(meta === null ? {} : { meta }) };
   // One after the other: an open whose client is gone must not come after the next, and take the block from it.

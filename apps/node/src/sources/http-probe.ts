@@ -2,7 +2,7 @@
 import { PermanentError } from '@openservice/domain';
 import type { ImageFormat } from '@openservice/protocol';
 import type { NodeReply } from '@openservice/runtime';
-import { type HttpAnswer, HttpClient, safeName, statusError } from './http-request.ts';
+import { type HttpAnswer, HttpClient, readAtMost, safeName, statusError } from './http-request.ts';
 import { mismatch } from './image.ts';
 import { recogniseFormat } from './magic.ts';
 
@@ -32,9 +32,7 @@ export async function askServer(
     if (answer.status !== 206) throw statusError(url, answer.status);
     refuseEncoded(url, answer);
     const range = readContentRange(url, answer);
-    const parts: Buffer[] = [];
-    for await (const part of answer.body) parts.push(part as Buffer);
-    return { identity: identityOf(range.size, answer), start: Buffer.concat(parts) };
+    return { identity: identityOf(range.size, answer), start: await readAtMost(answer.body, START_BYTES) };
   } finally {
     answer.body.destroy();
   }
@@ -110,9 +108,7 @@ async function bytesAt(
   const answer = await client.get(url, { range: `bytes=${offset}-${offset + length - 1}` }, signal);
   try {
     if (answer.status !== 206) throw statusError(url, answer.status);
-    const parts: Buffer[] = [];
-    for await (const part of answer.body) parts.push(part as Buffer);
-    const bytes = Buffer.concat(parts);
+    const bytes = await readAtMost(answer.body, length);
     if (bytes.length !== length) throw noRanges(url);
     return bytes;
   } finally {

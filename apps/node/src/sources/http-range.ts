@@ -58,6 +58,8 @@ async function fetchSome(
       bytes.copy(into, at);
       at += bytes.length;
       onBytes(bytes.length);
+      // One that sends on for ever is not listened to.
+      if (at === into.length) break;
     }
     if (at < into.length) throw new TransientError('unreachable', `The server of ${safeName(url)} ended its answer early.`);
   } finally {

@@ -2,6 +2,7 @@
 import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import { asOpenServiceError, CancelledError, OpenServiceError, PermanentError, TransientError } from '@openservice/domain';
+import { demandOpenAddress, openLookup } from './http-address.ts';
 
 const MAX_REDIRECTS = 5;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
@@ -26,7 +27,7 @@ export class HttpClient {
     this.#quietLimit = quietLimit;
   }
 
-  /** Any status but a redirect comes back as an answer. PermanentError `bad_url`, `source_unreadable`; TransientError `unreachable`. */
+  /** Any status but a redirect comes back as an answer. PermanentError `bad_url`, `address_not_allowed`, `source_unreadable`; TransientError `unreachable`. */
   async get(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpAnswer> {
     let target = parseUrl(url);
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
@@ -47,7 +48,8 @@ export class HttpClient {
     this.#https.destroy();
   }
 
-  #send(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<IncomingMessage> {
+    demandOpenAddress(url.hostname);
     const secure = url.protocol === 'https:';
     const send = secure ? requestHttps : requestHttp;
     return new Promise((resolve, reject) => {
@@ -55,6 +57,7 @@ export class HttpClient {
       const request = send(url, {
         agent,
         signal,
+        lookup: openLookup,
         headers: { ...headers, 'accept-encoding': 'identity', 'user-agent': 'openservice' },
       });
       request.setTimeout(this.#quietLimit, () => {
@@ -68,6 +71,18 @@ export class HttpClient {
       request.end();
     });
   }
+}
+
+/** No more than `most` bytes of a body: a server may send on for ever. */
+export async function readAtMost(body: IncomingMessage, most: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of body) {
+    parts.push(part as Buffer);
+    length += (part as Buffer).length;
+    if (length >= most) break;
+  }
+  return Buffer.concat(parts).subarray(0, most);
 }
 
 /** PermanentError `bad_url`. */

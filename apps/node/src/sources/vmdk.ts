@@ -10,7 +10,9 @@ import { addNamed, type ImagePlan, single } from './image-plan.ts';
 
 const SECTOR = 512;
 const MAX_TEXT = 64 * 1024;
-const EXTENT = /^(RW|RDONLY|NOACCESS)\s+(\d+)\s+(\w+)(?:\s+"([^"]*)"(\s+\d+)?)?\s*$/;
+/** qemu skips blanks before a line and takes the end of a line for one: what only begins like an extent is one here, too. */
+const EXTENT_LIKE = /^\s*(RW|RDONLY|NOACCESS)\b/;
+const EXTENT = /^(RW|RDONLY|NOACCESS)[ \t]+(\d+)[ \t]+(\w+)(?:[ \t]+"([^"]*)"([ \t]+\d+)?)?[ \t]*$/;
 /** Extents that hold plain bytes, and those that have a header of their own. */
 const FLAT = new Set(['FLAT', 'VMFS']);
 const SPARSE = new Set(['SPARSE', 'VMFSSPARSE', 'SESPARSE']);
@@ -31,21 +33,19 @@ function vmdk(file: Pick<ImageFile, 'qemuName'>): ImagePlan {
   return { options: [...options, 'backing='], others: [] };
 }
 
+/** Of the given text nothing reaches qemu but the kind of disk and the extents that were understood: what is passed over here is not read there. */
 async function planDescriptor(files: ImageFiles, file: ImageFile, text: string, scratchDir: string): Promise<ImagePlan> {
   refuseParent(file, text);
   const others: string[] = [];
-  const lines: string[] = [];
+  const lines = descriptorHead(file, text);
   for (const line of text.split(/\r?\n/)) {
-    if (!/^(RW|RDONLY|NOACCESS)\s/.test(line)) {
-      lines.push(line);
-      continue;
-    }
-    const [, access, sectors, type = '', name, offset = ''] = EXTENT.exec(line) ?? [];
+    if (!EXTENT_LIKE.test(line)) continue;
+    const [, access, sectors, type = '', name, offset = ''] = EXTENT.exec(line.trim()) ?? [];
     const known = FLAT.has(type) || SPARSE.has(type) || type === 'ZERO';
     if (access !== 'RW' || !known)
       throw unsupported(file, `its extent ${JSON.stringify(line.slice(0, 100))} is of a kind that is not read`);
     if (type === 'ZERO') {
-      lines.push(line);
+      lines.push(`${access} ${sectors} ${type}`);
       continue;
     }
     const extent = await addNamed(files, file, name ?? '', 'extent');
@@ -56,8 +56,14 @@ async function planDescriptor(files: ImageFiles, file: ImageFile, text: string, 
   const own = join(scratchDir, 'descriptor');
   const handle = await open(own, 'wx+', 0o600);
   const qemuName = files.addOwn(handle);
-  await handle.writeFile(lines.join('\n'));
+  await handle.writeFile(`${lines.join('\n')}\n`);
   return { ...vmdk({ qemuName }), others };
+}
+
+function descriptorHead(file: ImageFile, text: string): string[] {
+  const kind = /createType[ \t]*=[ \t]*"(\w{1,40})"/.exec(text)?.[1];
+  if (kind === undefined) throw unsupported(file, 'its descriptor does not say of which type it is (createType)');
+  return ['# Disk DescriptorFile', 'version=1', 'CID=fffffffe', 'parentCID=ffffffff', `createType="${kind}"`];
 }
 
 /** A sparse extent could itself be a descriptor that names further files. */

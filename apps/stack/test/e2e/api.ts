@@ -19,6 +19,18 @@ export interface Job {
   bytes_sent: number;
   bytes_skipped: number;
   error: { code: string; message: string } | null;
+  started_at: string | null;
+  finished_at: string | null;
+  /** Of one job alone, not of lists. */
+  result?: JobResult | null;
+  history?: { attempt: number; from_state: string | null; to_state: string; note: string | null }[];
+}
+
+export interface JobResult {
+  verified: boolean;
+  damage: { pool_id: string; block_id?: string; message: string }[];
+  notes?: string[];
+  summary?: Record<string, number>;
 }
 
 const ENDED = ['succeeded', 'failed', 'cancelled'];

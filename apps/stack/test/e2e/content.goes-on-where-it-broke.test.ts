@@ -1,4 +1,5 @@
 /** A disk that a client sends over a real center into a real node: cut off, a node killed, gone on with; and then the trash and back. */
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
@@ -96,6 +97,60 @@ describe('a disk that a client sends', function () {
     expect((await system.api.ok('GET', `/blocks/${id}`)).body.block.state).to.equal('trashed');
     await system.api.succeeded(await startAction(system, id, 'undelete', {}));
     expect(await fileDigest(await restoredFile(system, id, pool))).to.equal(await fileDigest(path));
+  });
+
+  it('a piece that does not begin where the content ends is refused with the offset, and costs nothing', async () => {
+    const bytes = Buffer.alloc(3_000_001, 'piece by piece ');
+    const pool = await dedupPool(system, 1);
+    const { body } = await system.api.ok('PUT', '/blocks', { name: 'pieces', pool_id: pool, size: bytes.length });
+    const id = body['block-id'] as string;
+    const send = (first: number, end: number, total = bytes.length) => {
+      const call = put(id, first, end - 1, total);
+      call.end(bytes.subarray(first, end));
+      return answerOf(call);
+    };
+    expect((await send(0, 1_000_000)).body.offset).to.equal(1_000_000);
+    for (const first of [0, 999_999, 1_000_001, 2_000_000]) {
+      const { status, body: problem } = await send(first, 2_500_000);
+      expect([status, problem.code, problem.offset], `from ${first}`).to.deep.equal([409, 'content_offset_mismatch', 1_000_000]);
+    }
+    const longer = await send(1_000_000, 2_000_000, bytes.length + 1);
+    expect(longer.status, JSON.stringify(longer.body)).to.equal(422);
+    expect(await offsetOf(id)).to.equal(1_000_000);
+    const { status, body: job } = await send(1_000_000, bytes.length);
+    expect(status, JSON.stringify(job)).to.equal(202);
+    await system.api.succeeded(job['job-id'] as string);
+    const back = await readFile(await restoredFile(system, id, pool));
+    expect(back.equals(bytes)).to.equal(true);
+  });
+
+  it('a disk of 300 MiB in one piece passes through the center without staying in its memory', async () => {
+    const [size, piece] = [300 * 1024 * 1024, 1024 * 1024];
+    const pool = await dedupPool(system, 2);
+    const { body } = await system.api.ok('PUT', '/blocks', { name: 'large', pool_id: pool, size });
+    const id = body['block-id'] as string;
+    const residentOf = async (pid: number): Promise<number> =>
+      Number(/VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024;
+    const before = await residentOf(system.center.pid);
+    let peak = before;
+    const sent = createHash('sha256');
+    const noise = randomBytes(piece);
+    const call = put(id, 0, size - 1, size);
+    const answered = answerOf(call);
+    for (let at = 0; at < size; at += piece) {
+      // One of three is data, no two the same; the rest is zeros.
+      const part = at % (3 * piece) === 0 ? Buffer.from(noise) : Buffer.alloc(piece);
+      if (at % (3 * piece) === 0) part.writeUInt32LE(at / piece, 0);
+      sent.update(part);
+      if (!call.write(part)) await once(call, 'drain');
+      peak = Math.max(peak, await residentOf(system.center.pid));
+    }
+    call.end();
+    const { status, body: job } = await answered;
+    expect(status, JSON.stringify(job)).to.equal(202);
+    expect(peak - before, `resident memory, from ${before} to ${peak}`).to.be.lessThan(100 * 1024 * 1024);
+    await system.api.succeeded(job['job-id'] as string);
+    expect(await fileDigest(await restoredFile(system, id, pool))).to.equal(sent.digest('hex'));
   });
 
   it('an increment reads what changed, and is equal to the whole', async () => {

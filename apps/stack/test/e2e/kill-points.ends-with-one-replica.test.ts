@@ -1,6 +1,7 @@
 /**
  * SIGKILL at each named step of a job's way. Whoever dies and wherever: one committed replica, equal bytes, and the
- * node's and the center's books agree. The process kills itself at the step (OPENSERVICE_FAILPOINTS).
+ * node's and the center's books agree. The process kills itself at the step
+ * (OPENSERVICE_FAILPOINTS).
  */
 import { expect } from 'chai';
 import { fileDigest } from './disk.ts';
@@ -10,7 +11,7 @@ import { type System, startSystem } from './system.ts';
 const NODE_STEPS = [
   ['agent.journalled', 'after the journal, before the ack'],
   ['agent.acked', 'after the ack'],
-  ['agent.checkpointed', 'in the middle of the transfer'],
+  ['agent.checkpointed', 'after a checkpoint'],
   ['agent.prepared', 'after prepared, before asking for leave to commit'],
   ['agent.granted', 'after the grant, before the commit'],
   ['agent.committed', 'after the commit, before the result is journalled'],
@@ -29,7 +30,7 @@ describe('a job whose node or center is killed', function () {
   let local: { id: string; path: string };
 
   before(async () => {
-    system = await startSystem({ nodes: 1 });
+    system = await startSystem({ nodes: 1, armed: [...NODE_STEPS, ...CENTER_STEPS].map(([step]) => step) });
     local = await localPool(system);
   });
   after(async () => system?.stop());
@@ -43,8 +44,7 @@ describe('a job whose node or center is killed', function () {
     it(`ends with one committed replica and equal bytes: import, node killed ${words}`, async () => {
       const path = await diskFile(system, 24, { tail: 517, seed: step });
       const node = system.nodes[0]!;
-      await node.restart({ OPENSERVICE_FAILPOINTS: `${step}=kill` });
-      await system.ready();
+      await system.arm(step);
       const { blockId, jobId } = await startImport(system, local.id, path);
       expect(await node.ended).to.equal('SIGKILL');
       node.start();
@@ -59,8 +59,7 @@ describe('a job whose node or center is killed', function () {
       const blockId = await imported(system, local.id, path);
       const remote = await s3Pool(system);
       const node = system.nodes[0]!;
-      await node.restart({ OPENSERVICE_FAILPOINTS: `${step}=kill` });
-      await system.ready();
+      await system.arm(step);
       const jobId = await startAction(system, blockId, 'upload', { pool_id: remote });
       expect(await node.ended).to.equal('SIGKILL');
       node.start();
@@ -74,8 +73,7 @@ describe('a job whose node or center is killed', function () {
   for (const [step, words] of CENTER_STEPS) {
     it(`ends with one committed replica and equal bytes: center killed ${words}`, async () => {
       const path = await diskFile(system, 24, { seed: step });
-      await system.center.restart({ OPENSERVICE_FAILPOINTS: `${step}=kill` });
-      await system.ready();
+      await system.arm(step);
       const { blockId, jobId } = await startImport(system, local.id, path);
       expect(await system.center.ended).to.equal('SIGKILL');
       system.center.start();

@@ -1,6 +1,7 @@
 /** The main job's steps as the tests use them. Each fails on anything but success. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import type { Answer, Job } from './api.ts';
 import { makeDisk } from './disk.ts';
 import type { System } from './system.ts';
 
@@ -68,4 +69,27 @@ export async function restoredFile(system: System, blockId: string, fromPoolId: 
   });
   await system.api.succeeded(jobId);
   return path;
+}
+
+/** Runs an action of a pool (gc, verify, rebuild) or of a block to its end. */
+export async function done(
+  system: System,
+  what: 'pools' | 'blocks',
+  id: string,
+  action: string,
+  body: unknown = {},
+): Promise<Job> {
+  const answer = await system.api.ok('POST', `/${what}/${id}?action=${action}`, body);
+  return system.api.succeeded(answer.body['job-id']);
+}
+
+/** Deletes the block: into the trash, or with `purge` for good. */
+export async function deleted(system: System, blockId: string, options: { purge?: boolean } = {}): Promise<void> {
+  const query = options.purge === true ? '?purge=true' : '';
+  await system.api.succeeded((await system.api.ok('DELETE', `/blocks/${blockId}${query}`)).body['job-id']);
+}
+
+/** A problem in short: its code, and the fields that it names. */
+export function refusal({ status, body }: Answer): { status: number; code: string; fields: string[] } {
+  return { status, code: body.code, fields: ((body.errors ?? []) as { path: string }[]).map(({ path }) => path) };
 }

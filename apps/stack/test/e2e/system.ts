@@ -2,7 +2,7 @@
  * A center and nodes for one test file, over real servers: an own database, an own NATS and an own Redis, an own prefix in S3.
  * Unlike `npm start`, nothing restarts by itself: the test decides who dies and who comes back.
  */
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { newId } from '@openservice/domain';
@@ -18,6 +18,8 @@ export interface System {
   readonly center: TestProcess;
   readonly nodes: TestProcess[];
   readonly api: ApiClient;
+  /** The process that passes the `armed` failpoint next kills itself there. */
+  arm(step: string): Promise<void>;
   importRoot(node: number): string;
   poolPath(node: number, name: string): string;
   /** While this directory is there, each job stops for good once, at the `hold` failpoint, and leaves its id here. */
@@ -31,6 +33,8 @@ export interface SystemOptions {
   nodes: number;
   /** A failpoint of the nodes, `name@pass`, at which each job stops once. */
   hold?: string;
+  /** Failpoints of nodes (`agent.…`) and center (`center.…`) that `arm` sets off. */
+  armed?: readonly string[];
   /** More of the center's environment. */
   center?: Record<string, string>;
 }
@@ -39,10 +43,15 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   const dir = await mkdtemp(join(tmpdir(), 'openservice-e2e-'));
   const servers = await startTestServers(dir);
   const port = await freePort();
+  const holds = join(dir, 'holds');
+  const armFile = (step: string): string => join(dir, `${step}.kill`);
+  const failpoints = (options.armed ?? []).map((step) => `${step}=kill:${armFile(step)}`);
+  if (options.hold !== undefined) failpoints.push(`${options.hold.replace('@', '=hold@')}:${holds}`);
   const shared = {
     OPENSERVICE_REDIS_URL: servers.redis.url,
     OPENSERVICE_NATS_URL: servers.nats.url,
     OPENSERVICE_LOG_LEVEL: 'info',
+    OPENSERVICE_FAILPOINTS: failpoints.join(','),
   };
   const center = new TestProcess(
     'center',
@@ -56,8 +65,6 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     },
     join(dir, 'center.log'),
   );
-  const holds = join(dir, 'holds');
-  const holding = options.hold?.replace('@', '=hold@');
   const nodes: TestProcess[] = [];
   for (let i = 1; i <= options.nodes; i++) {
     const data = join(dir, `node-${i}`);
@@ -70,7 +77,6 @@ export async function startSystem(options: SystemOptions): Promise<System> {
       OPENSERVICE_POOL_HOST: '127.0.0.1',
       OPENSERVICE_POOL_PORT: String(await freePort()),
       OPENSERVICE_NBD_PORT: String(await freePort()),
-      ...(holding === undefined ? {} : { OPENSERVICE_FAILPOINTS: `${holding}:${holds}` }),
     };
     nodes.push(new TestProcess(`node-${i}`, join(APPS, 'node/src/main.ts'), env, join(dir, `node-${i}.log`)));
   }
@@ -84,6 +90,7 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     nodes,
     api,
     holds,
+    arm: (step) => writeFile(armFile(step), ''),
     importRoot: (node) => join(dir, `node-${node}`, 'import'),
     poolPath: (node, name) => join(dir, `node-${node}`, `pool-${name}-${newId('req').slice(-6)}`),
     async ready() {

@@ -1,8 +1,8 @@
 /** The manifest object of a block: everything that opening a reader needs, and no more (docs/format.md, Manifest). */
-import { PermanentError } from '@openservice/domain';
+import { chunkCount, PermanentError } from '@openservice/domain';
 import { decodeManifestHead, encodeManifestHead, MANIFEST_HEAD_BYTES, type ManifestHead } from '../manifest.ts';
 import { checked, withCrc } from './checked.ts';
-import { HASH_BYTES } from './segment.ts';
+import { HASH_BYTES, SEGMENT_CHUNKS } from './segment.ts';
 
 const MAGIC = Buffer.from('OSPKMAN1', 'latin1');
 /** Magic 8, flags u32, segment count u32, stored bytes u64, head 32, root digest 32. */
@@ -43,8 +43,15 @@ export function decodePackedManifest(bytes: Buffer, key: string): PackedManifest
       `The manifest ${key} was written by a newer version of openservice; update this node.`,
     );
   }
+  const head = decodeManifestHead(body.subarray(24));
+  if (body.readUInt32LE(12) !== Math.ceil(chunkCount(head.size, head.chunkSize) / SEGMENT_CHUNKS)) {
+    throw new PermanentError(
+      'damaged_manifest',
+      `The manifest ${key} is damaged: it has another number of segments than its size.`,
+    );
+  }
   return {
-    ...decodeManifestHead(body.subarray(24)),
+    ...head,
     storedBytes: Number(body.readBigUInt64LE(16)),
     rootDigest: Buffer.from(body.subarray(24 + MANIFEST_HEAD_BYTES, FIXED_BYTES)),
     segments: body.subarray(FIXED_BYTES),

@@ -17,6 +17,7 @@ import type { PackedManifest } from './packed-manifest.ts';
 import {
   FRAME_BYTES,
   type FrameTable,
+  longestRecordBytes,
   RECORD_HEAD_BYTES,
   type RecordHead,
   readFrameTable,
@@ -227,6 +228,10 @@ export class PacksReader implements BlockReader {
     let bytes = await this.#backend.get(packKey(place.pack), range, signal);
     const found = readRecordHead(bytes);
     const needed = recordPrefixBytes(found.frameCount, found.sealed);
+    const rawLength = chunkLength(this.size, this.chunkSize, index);
+    // Lengths of a head are what the pool says; memory is taken by what the manifest says.
+    if (found.rawLength !== rawLength || needed + found.payloadLength !== place.length)
+      throw new PermanentError('damaged_chunk', 'its record has another length than the manifest says');
     if (needed > bytes.length) bytes = await this.#backend.get(packKey(place.pack), { ...range, length: needed }, signal);
     const parsed = parseHead(bytes);
     this.#heads.set(index, parsed);
@@ -274,6 +279,12 @@ export class PacksReader implements BlockReader {
     const place = locations.get(at);
     if (place === null)
       throw new PermanentError('damaged_manifest', `The manifest of block ${this.#blockId} has no place for chunk ${index}.`);
+    if (place.length > longestRecordBytes(this.chunkSize)) {
+      throw new PermanentError(
+        'damaged_manifest',
+        `The manifest of block ${this.#blockId} has ${place.length} bytes for chunk ${index}, more than any record of it.`,
+      );
+    }
     return { digest, place };
   }
 

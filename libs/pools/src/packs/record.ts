@@ -51,6 +51,11 @@ export function maxRecordBytes(rawLength: number, frameSize: number, sealed: boo
   return recordPrefixBytes(frames, sealed) + rawLength + (sealed ? frames * SEAL_BYTES : 0);
 }
 
+/** No record of a chunk of `chunkSize` bytes at most is longer, however it was cut into frames; what would be is neither taken nor read. */
+export function longestRecordBytes(chunkSize: number): number {
+  return 2 * chunkSize + 64 * 1024;
+}
+
 /** Writes the record at `offset` of `into` and answers its length in bytes. */
 export function writeRecord(
   into: Buffer,

@@ -1,11 +1,11 @@
 /** The segments of a block's manifest, fetched when asked for; the last used few are kept. */
-import { PermanentError } from '@openservice/domain';
+import { chunkCount, PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
-import { isHole } from '../manifest.ts';
+import { DIGEST_BYTES, isHole } from '../manifest.ts';
 import { isDamaged } from './checked.ts';
 import { locationsKey, segmentKey, sharedKey } from './keys.ts';
 import { type PackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';
-import { HASH_BYTES, Locations, openPrivateSegment, openSegment } from './segment.ts';
+import { HASH_BYTES, Locations, openPrivateSegment, openSegment, segmentLength } from './segment.ts';
 
 /** About 180 KiB each. */
 const KEPT = 16;
@@ -61,14 +61,20 @@ export class SegmentCache {
     const [digests, locations] = await Promise.all(keys.map((key) => this.#get(key)));
     const open = shared ? openSegment : openPrivateSegment;
     try {
-      return {
+      return this.#whole(segment, {
         digests: open('digests', digests!, digestsHash, keys[0]!),
         locations: new Locations(open('locations', locations!, locationsHash, keys[1]!)),
-      };
+      });
     } catch (error) {
       if (!isDamaged(error)) throw error;
       throw this.#damaged((error as Error).message, error);
     }
+  }
+
+  #whole(segment: number, found: Segment): Segment {
+    const chunks = segmentLength(segment, chunkCount(this.#manifest.size, this.#manifest.chunkSize));
+    if (found.digests.length === chunks * DIGEST_BYTES && found.locations.chunks === chunks) return found;
+    throw new PermanentError('damaged_manifest', `Segment ${segment} is of another number of chunks than the manifest says.`);
   }
 
   async #get(key: string): Promise<Buffer> {

@@ -17,7 +17,7 @@ import { encodePackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts'
 import type { PoolChunks } from './pool-chunks.ts';
 import { chunkId } from './pool-mark.ts';
 import type { PackPlace } from './recent-chunks.ts';
-import { FRAME_BYTES, maxRecordBytes, recordPrefixBytes, ZSTD_LEVEL } from './record.ts';
+import { FRAME_BYTES, longestRecordBytes, maxRecordBytes, recordPrefixBytes, ZSTD_LEVEL } from './record.ts';
 import { HASH_BYTES, hashOf, type LiveSegment, makeSegment, openSegment, segmentLength } from './segment.ts';
 import type { OpenPack, Uploads } from './uploads.ts';
 import type { WriterState } from './writer-state.ts';
@@ -201,6 +201,9 @@ export class PacksWriter implements BlockWriter {
 
   async #putStored(index: number, chunk: StoredChunk, signal: AbortSignal): Promise<void> {
     const { digest, rawLength, frameSize } = chunk;
+    const length = recordPrefixBytes(chunk.frames.length, false) + chunk.bytes.length;
+    if (length > longestRecordBytes(this.#parts.session.chunkSize))
+      throw new PermanentError('damaged_chunk', `Chunk ${index} came as a record of ${length} bytes, longer than any of it.`);
     const id = this.#id(digest);
     if (await this.#placed(index, digest, id, signal)) return;
     await this.#inTurn(signal, async (out) => {

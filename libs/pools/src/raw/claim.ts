@@ -2,7 +2,7 @@
  * Who writes a block: the ledger across processes, and a table of this process's writers, so that an older one finds out at its
  * very next call instead of at its next checkpoint.
  */
-import { FencedError, PermanentError } from '@openservice/domain';
+import { FencedError, isBlockShape, PermanentError } from '@openservice/domain';
 import type { Ledger, LedgerEntry, LedgerHead } from '../ledger.ts';
 import type { BlockMeta, WriteSession } from '../pool.ts';
 
@@ -106,7 +106,8 @@ export function detailOf(entry: LedgerEntry): CommittedDetail {
     typeof size !== 'number' ||
     typeof chunkSize !== 'number' ||
     typeof rootDigest !== 'string' ||
-    typeof storedBytes !== 'number'
+    typeof storedBytes !== 'number' ||
+    !isBlockShape(size, chunkSize)
   ) {
     throw new PermanentError('damaged_ledger', 'The ledger of a committed block lacks its size or digest; it is damaged.');
   }

@@ -1,5 +1,5 @@
 /** JSON answers of the pool server, checked. */
-import { PermanentError } from '@openservice/domain';
+import { isBlockShape, PermanentError } from '@openservice/domain';
 import { DIGEST_BYTES } from '../manifest.ts';
 import type { BlockMeta, BlockStat, CollectReport, PoolProbe, Prepared } from '../pool.ts';
 
@@ -7,8 +7,7 @@ export function statFrom(value: unknown): BlockStat {
   const { block_id, size, chunk_size, root_digest, stored_bytes, trashed, meta } = fields(value);
   return {
     blockId: text(block_id),
-    size: whole(size),
-    chunkSize: whole(chunk_size),
+    ...shape(size, chunk_size),
     rootDigest: digest(root_digest),
     storedBytes: whole(stored_bytes),
     trashed: trashed === true,
@@ -72,7 +71,7 @@ export interface OpenedBlock {
 
 export function openedFrom(value: unknown): OpenedBlock {
   const { size, chunk_size, root_digest, digests } = fields(value);
-  return { size: whole(size), chunkSize: whole(chunk_size), rootDigest: digest(root_digest), digests: digests === true };
+  return { ...shape(size, chunk_size), rootDigest: digest(root_digest), digests: digests === true };
 }
 
 export function fields(value: unknown): Record<string, unknown> {
@@ -88,6 +87,12 @@ export function list(value: unknown): unknown[] {
 export function whole(value: unknown): number {
   if (!Number.isSafeInteger(value) || (value as number) < 0) throw bad();
   return value as number;
+}
+
+function shape(size: unknown, chunkSize: unknown): { size: number; chunkSize: number } {
+  const found = { size: whole(size), chunkSize: whole(chunkSize) };
+  if (!isBlockShape(found.size, found.chunkSize)) throw bad();
+  return found;
 }
 
 export function text(value: unknown): string {

@@ -39,11 +39,16 @@ export class RemoteReader implements BlockReader {
   }
 
   async *extents(from: number, signal: AbortSignal): AsyncIterable<ChunkRange> {
+    let end = 0;
     for (let at: number | null = from; at !== null; ) {
       const answer = fields(await this.#client.json(this.#get('extents', { from: at }), signal));
       for (const range of list(answer.ranges)) {
-        const [first, count] = list(range);
-        yield { first: whole(first), count: whole(count) };
+        const [first, count] = list(range).map(whole);
+        // Whoever walks along them relies on it that they go on, and end.
+        if (first === undefined || count === undefined || first < end || first + count > this.#chunks)
+          throw new PermanentError('not_a_pool_server', 'The pool server tells of extents that the block cannot have.');
+        end = first + count;
+        yield { first, count };
       }
       const next: number | null = answer.next === null ? null : whole(answer.next);
       if (next !== null && next <= at)

@@ -87,7 +87,8 @@ export const deleteEffects: KindEffects = {
     if (reader !== null) return `instance ${reader.id} reads the block; remove it first.`;
     if (!some) {
       // What was to be one replica's end must not become the block's, should its other replicas have gone since.
-      if (block.state === 'available' && block.error_code !== 'delete_failed') return 'delete the block itself instead.';
+      const ofReplica = params.replica_only ?? (block.state === 'available' && block.error_code !== 'delete_failed');
+      if (ofReplica) return 'delete the block itself instead.';
       await manager.query("UPDATE blocks SET state = 'deleting', error_code = NULL, error_message = NULL WHERE id = ?", [
         block.id,
       ]);
