@@ -22,8 +22,9 @@ export class Budget {
     return this.#used;
   }
 
+  /** One alone always has room. */
   hasRoom(bytes: number): boolean {
-    return this.#used + bytes <= this.#limit;
+    return this.#used === 0 || this.#used + bytes <= this.#limit;
   }
 
   /** `change` may be negative: whoever waits is told, in a later turn. */

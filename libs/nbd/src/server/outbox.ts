@@ -2,8 +2,6 @@
  * Replies on their way to a client. All that is ready in one turn of the event loop leaves in one write: that is what makes small reads
  * fast. Small replies lie one after the other in slabs, which are used again once the kernel has them.
  */
-import type { Socket } from 'node:net';
-
 const SLAB_BYTES = 256 * 1024;
 /** Larger replies bring their own buffer. */
 export const SMALL = 64 * 1024;
@@ -13,8 +11,17 @@ const BATCH_BYTES = 512 * 1024;
 const SPARE: Buffer[] = [];
 const SPARE_KEPT = 16;
 
+/** What an outbox needs of a socket. */
+export interface Sink {
+  readonly destroyed: boolean;
+  readonly writableLength: number;
+  write(bytes: Buffer, done?: () => void): unknown;
+  cork(): void;
+  uncork(): void;
+}
+
 export class Outbox {
-  readonly #socket: Socket;
+  readonly #socket: Sink;
   /** Told when some of much has left. */
   readonly #onSent: () => void;
   #slab: Buffer | null = null;
@@ -26,7 +33,7 @@ export class Outbox {
   #full: Buffer[] = [];
   #planned = false;
 
-  constructor(socket: Socket, onSent: () => void) {
+  constructor(socket: Sink, onSent: () => void) {
     this.#socket = socket;
     this.#onSent = onSent;
   }
