@@ -14,6 +14,8 @@ import type { TlsMode } from './negotiation.ts';
 
 const LIMITS: ConnectionLimits = { handshake: 30_000, silence: 30_000 };
 const MAX_CONNECTIONS = 4096;
+/** Clients that knock at the same time; a Unix socket turns away who is one too many. */
+const BACKLOG = 4096;
 /** ms that clients get to take their last replies. */
 const GOODBYE = 5000;
 
@@ -133,7 +135,7 @@ export class NbdServer {
           new PermanentError('port_in_use', `Another program listens at ${place}; choose another place for NBD.`, { cause }),
         );
       });
-      server.listen(where, resolve);
+      server.listen({ ...where, backlog: BACKLOG }, resolve);
     });
   }
 
