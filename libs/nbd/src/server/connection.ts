@@ -78,7 +78,8 @@ export class Connection {
     socket.on('data', (bytes: Buffer) => this.#take(bytes));
     // A client that closed its side has nothing more to ask: what is under way is still answered.
     socket.on('end', () => this.#hangUp());
-    socket.setTimeout(this.#options.limits.silence, () => this.#silent());
+    socket.on('timeout', () => this.#silent());
+    socket.setTimeout(this.#options.limits.silence);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#over());
   }
