@@ -107,6 +107,7 @@ export class LiveBench {
       advertise: '127.0.0.1',
       cacheBytes: 16 * 1024 * 1024,
       pool: get,
+      jobsBackMs: 0,
       log: createLog({ name: 'bench', level: 'silent' }),
     });
     const handlers = makeHandlers({

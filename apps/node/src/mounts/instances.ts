@@ -16,6 +16,7 @@ import { InstanceFiles, type InstanceRecord } from './instance-file.ts';
 const UNIT_BYTES = 128 * 1024;
 /** All disks of a node are told of in one message at each sync. */
 const MOST_DISKS = 1000;
+const JOBS_BACK_MS = 120_000;
 /** ms between tries to open an instance whose files cannot be read. */
 const RETRY_MS = 15_000;
 
@@ -31,6 +32,8 @@ export interface InstancesOptions {
   /** Bytes that blocks being read may take in memory, over all instances. */
   cacheBytes: number;
   pool: (poolId: string, signal: AbortSignal) => Promise<Pool>;
+  /** ms after the start in which jobs of before have gone on; default two minutes. */
+  jobsBackMs?: number;
   log: Logger;
 }
 
@@ -45,12 +48,15 @@ export class Instances {
   readonly #broken = new Map<string, string>();
   /** Those that a job of this process has for itself. */
   readonly #holding = new Set<string>();
+  /** On performance.now()'s clock: until then a job of before the start may not have gone on yet. */
+  readonly #jobsAreBack: number;
   readonly #stopping = new AbortController();
   #trying: Promise<void> | null = null;
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: InstancesOptions) {
     this.#options = options;
+    this.#jobsAreBack = performance.now() + (options.jobsBackMs ?? JOBS_BACK_MS);
     this.#deps = {
       files: new InstanceFiles(options.directory),
       cache: new UnitCache({ unitBytes: UNIT_BYTES, maxBytes: options.cacheBytes }),
@@ -179,7 +185,7 @@ export class Instances {
     try {
       const report = await instance.report(this.#options.socket);
       const { held } = instance.record;
-      if (held === null || this.#holding.has(instance.id)) return report;
+      if (held === null || this.#holding.has(instance.id) || performance.now() < this.#jobsAreBack) return report;
       const message =
         `Clients cannot connect: job ${held.job_id} has it for itself and has not come to its end since the node was started. ` +
         'Wait for that job; where it is over, remove the instance (DELETE; with save=true what was written becomes a block).';
