@@ -31,8 +31,8 @@ function baseBytes(): Buffer {
 function open(path: string): Promise<LayeredDisk> {
   const base = new MemoryDevice(SIZE, { readOnly: true });
   baseBytes().copy(base.bytes);
-  // So small that a merge beside writers happens.
-  return LayeredDisk.open(path, base, { shortWaitBytes: 8192 });
+  // So tight that merges beside writers happen, blocks are made whole, and journals written anew.
+  return LayeredDisk.open(path, base, { shortWaitBytes: 8192, limits: { partialBlocks: 4, journalBytes: 400 } });
 }
 
 class Scenario {
@@ -142,7 +142,15 @@ describe(`a disk over a base, through crashes (seed ${SEED})`, function () {
         }
       }
       // The steps of a freeze and of a merge were among them.
-      for (const step of ['mkdir /N', 'rename /layers.json.new', 'rm /N', 'write /N/data', 'write /N/map', 'datasync /N/map'])
+      for (const step of [
+        'mkdir /N',
+        'rename /layers.json.new',
+        'rm /N',
+        'write /N/data',
+        'write /N/map',
+        'datasync /N/map',
+        'rename /N/map.new',
+      ])
         expect([...steps]).to.include(step);
     });
   }

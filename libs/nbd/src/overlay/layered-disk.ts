@@ -10,7 +10,7 @@ import type { BlockDevice, DeviceExtent } from '../device.ts';
 import { SwitchDevice } from '../switch-device.ts';
 import { syncDirectory } from './directory.ts';
 import { layerPath, readLayers, sweepLayers, writeLayers } from './layer-list.ts';
-import { Overlay } from './overlay.ts';
+import { Overlay, type OverlayLimits } from './overlay.ts';
 
 const SHORT_WAIT_BYTES = 16 * 1024 * 1024;
 const MOST_ROUNDS = 8;
@@ -34,6 +34,8 @@ export interface FrozenDisk {
 export interface LayeredDiskOptions {
   /** A layer of no more bytes than this is merged while clients wait. */
   shortWaitBytes?: number;
+  /** Of each layer. */
+  limits?: Partial<OverlayLimits>;
 }
 
 export class LayeredDisk implements BlockDevice {
@@ -41,14 +43,14 @@ export class LayeredDisk implements BlockDevice {
   readonly readOnly = false;
   readonly #directory: string;
   readonly #front: SwitchDevice;
-  readonly #shortWait: number;
+  readonly #options: LayeredDiskOptions;
   #layers: Layer[];
   #turn: Promise<unknown> = Promise.resolve();
   /** Why nothing more can be written before the disk is opened anew. */
   #failed: unknown = null;
 
-  private constructor(directory: string, layers: Layer[], shortWait: number) {
-    this.#shortWait = shortWait;
+  private constructor(directory: string, layers: Layer[], options: LayeredDiskOptions) {
+    this.#options = options;
     this.#directory = directory;
     this.#layers = layers;
     this.#front = new SwitchDevice(layers[layers.length - 1]!.overlay);
@@ -68,7 +70,7 @@ export class LayeredDisk implements BlockDevice {
       await sweepLayers(directory, known ?? []);
       let below = base;
       for (const number of known ?? [0]) {
-        const layer = await openLayer(directory, number, below, known !== null);
+        const layer = await openLayer(directory, number, below, known !== null, options);
         layers.push(layer);
         below = layer.overlay;
       }
@@ -76,7 +78,7 @@ export class LayeredDisk implements BlockDevice {
         await writeLayers(directory, numbersOf(layers));
         await syncDirectory(dirname(directory));
       }
-      const disk = new LayeredDisk(directory, layers, options.shortWaitBytes ?? SHORT_WAIT_BYTES);
+      const disk = new LayeredDisk(directory, layers, options);
       await disk.#mergeAll(0);
       return disk;
     } catch (error) {
@@ -187,7 +189,7 @@ export class LayeredDisk implements BlockDevice {
     await this.#front.swap(async (top) => {
       await top.flush();
       const number = Math.max(...this.#layers.map((layer) => layer.number)) + 1;
-      const layer = await openLayer(this.#directory, number, top, false);
+      const layer = await openLayer(this.#directory, number, top, false, this.#options);
       const layers = [...this.#layers, layer];
       try {
         await this.#writeList(numbersOf(layers));
@@ -205,7 +207,7 @@ export class LayeredDisk implements BlockDevice {
   async #mergeAll(rounds: number): Promise<void> {
     for (let round = 0; this.#layers.length > 1; round++) {
       const top = this.#layers[this.#layers.length - 1]!;
-      const long = round < rounds && top.overlay.changedBytes > this.#shortWait;
+      const long = round < rounds && top.overlay.changedBytes > (this.#options.shortWaitBytes ?? SHORT_WAIT_BYTES);
       if (this.#layers.length === 2 && long) await this.#push();
       if (this.#layers.length > 2) await this.#mergeMiddle();
       else await this.#mergeTop();
@@ -252,7 +254,13 @@ export class LayeredDisk implements BlockDevice {
   }
 }
 
-async function openLayer(directory: string, number: number, below: BlockDevice, existing: boolean): Promise<Layer> {
+async function openLayer(
+  directory: string,
+  number: number,
+  below: BlockDevice,
+  existing: boolean,
+  { limits = {} }: LayeredDiskOptions,
+): Promise<Layer> {
   const path = layerPath(directory, number);
   // A push that failed may have left a folder of this number: nothing in it was ever acknowledged.
   if (!existing) await rm(path, { recursive: true, force: true });
@@ -260,7 +268,7 @@ async function openLayer(directory: string, number: number, below: BlockDevice, 
   // Before a list names it.
   if (!existing) await syncDirectory(dirname(path));
   const base = new SwitchDevice(below);
-  return { number, base, overlay: await Overlay.open({ directory: path, base, existing }) };
+  return { number, base, overlay: await Overlay.open({ directory: path, base, existing, limits }) };
 }
 
 /** Closes the layer alone: what it lies on lives on. */

@@ -23,12 +23,16 @@ import { type MapChange, RECORD_BYTES } from './journal-format.ts';
 import { PartialBlocks } from './partial-blocks.ts';
 import { Turnstile } from './turnstile.ts';
 
-/** Blocks of which only a part was written; more are made whole by reading the base. */
-const MOST_PARTIAL = 4096;
-/** Changes of the map that wait for a flush; more flush by themselves. */
-const MOST_PENDING = 65_536;
-/** A journal longer than this, and than four times what it need be, is written anew. */
-const LONG_JOURNAL = 4 * 1024 * 1024;
+export interface OverlayLimits {
+  /** Blocks of which only a part was written; more are made whole by reading the base. */
+  partialBlocks: number;
+  /** Changes of the map that wait for a flush; more flush by themselves. */
+  pendingChanges: number;
+  /** A journal that has grown by more bytes than this, and is longer than four times what it need be, is written anew. */
+  journalBytes: number;
+}
+
+const LIMITS: OverlayLimits = { partialBlocks: 4096, pendingChanges: 65_536, journalBytes: 4 * 1024 * 1024 };
 const COPY_BYTES = 1024 * 1024;
 
 export interface OverlayOptions {
@@ -38,6 +42,7 @@ export interface OverlayOptions {
   base: BlockDevice;
   /** It was made before: where nothing of it is left, `damaged_overlay`. */
   existing?: boolean;
+  limits?: Partial<OverlayLimits>;
 }
 
 export class Overlay implements BlockDevice {
@@ -48,17 +53,27 @@ export class Overlay implements BlockDevice {
   readonly #journal: MapJournal;
   readonly #map: BlockMap;
   readonly #partial: PartialBlocks;
+  readonly #limits: OverlayLimits;
   readonly #turnstile = new Turnstile();
   #completing: Promise<void> | null = null;
   #pending: MapChange[] = [];
   #flushing: Promise<void> | null = null;
   #nextFlush: Promise<void> | null = null;
   /** The journal is not written anew before it is so long. */
-  #shortenAt = LONG_JOURNAL;
+  #shortenAt: number;
   #broken: unknown = null;
   #closed: Promise<void> | null = null;
 
-  private constructor(base: BlockDevice, data: DataFile, journal: MapJournal, map: BlockMap, partial: PartialBlocks) {
+  private constructor(
+    base: BlockDevice,
+    data: DataFile,
+    journal: MapJournal,
+    map: BlockMap,
+    partial: PartialBlocks,
+    limits: OverlayLimits,
+  ) {
+    this.#limits = limits;
+    this.#shortenAt = limits.journalBytes;
     this.size = base.size;
     this.#base = base;
     this.#data = data;
@@ -68,7 +83,7 @@ export class Overlay implements BlockDevice {
   }
 
   /** Goes on with what lies in the directory; PermanentError `damaged_overlay`, or the system's. */
-  static async open({ directory, base, existing }: OverlayOptions): Promise<Overlay> {
+  static async open({ directory, base, existing, limits }: OverlayOptions): Promise<Overlay> {
     const [mapPath, dataPath] = [join(directory, 'map'), join(directory, 'data')];
     const [mapBytes, dataBytes] = await Promise.all([sizeOf(mapPath), sizeOf(dataPath)]);
     // Nothing that is gone may pass for nothing that was written: this is looked at before anything is made.
@@ -82,7 +97,7 @@ export class Overlay implements BlockDevice {
         throw damaged(directory, dataBytes === null ? 'its file "data" is gone' : 'its file "data" has another size');
       data = await DataFile.open(dataPath, base.size);
       await zeroAgain(data, map, base.size);
-      return new Overlay(base, data, journal, map, partial);
+      return new Overlay(base, data, journal, map, partial, { ...LIMITS, ...limits });
     } catch (error) {
       await data?.close();
       await journal.close();
@@ -167,14 +182,14 @@ export class Overlay implements BlockDevice {
 
   async write(offset: number, bytes: Buffer, fua: boolean): Promise<void> {
     this.#mustBeOpen();
-    if (this.#partial.count >= MOST_PARTIAL) await this.#completed();
+    if (this.#partial.count >= this.#limits.partialBlocks) await this.#completed();
     await this.#turnstile.pass(() => this.#put(offset, bytes));
-    if (fua || this.#pending.length >= MOST_PENDING) await this.#flushed();
+    if (fua || this.#pending.length >= this.#limits.pendingChanges) await this.#flushed();
   }
 
   writeNow(offset: number, bytes: Buffer): boolean {
     if (this.#broken !== null || this.#closed !== null || !this.#turnstile.isOpen) return false;
-    if (this.#partial.count >= MOST_PARTIAL || this.#pending.length >= MOST_PENDING) return false;
+    if (this.#partial.count >= this.#limits.partialBlocks || this.#pending.length >= this.#limits.pendingChanges) return false;
     if (!this.#data.writeNow(bytes, offset)) return false;
     this.#wrote(offset, offset + bytes.length);
     return true;
@@ -347,7 +362,7 @@ export class Overlay implements BlockDevice {
 
   /** Blocks whose first part was written longest ago become the overlay's as a whole. */
   async #completeSome(): Promise<void> {
-    const some = this.#partial.oldest(MOST_PARTIAL / 8);
+    const some = this.#partial.oldest(Math.ceil(this.#limits.partialBlocks / 8));
     const read = await Promise.all(
       some.map(async (block) => {
         const bytes = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, this.size - block * BLOCK_BYTES));
@@ -424,7 +439,7 @@ export class Overlay implements BlockDevice {
         if (this.#journal.lost) this.#broken = error;
       }
     }
-    this.#shortenAt = this.#journal.length + LONG_JOURNAL;
+    this.#shortenAt = this.#journal.length + this.#limits.journalBytes;
   }
 
   *#changes(): Generator<MapChange> {
