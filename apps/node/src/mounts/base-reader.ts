@@ -98,7 +98,7 @@ export class BaseReader implements DiskReader {
       yield* some;
       const last = some.at(-1);
       const next = last === undefined ? this.size : last.offset + last.length;
-      at = next < this.size ? next : null;
+      at = next > at && next < this.size ? next : null;
     }
   }
 

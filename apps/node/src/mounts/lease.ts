@@ -10,6 +10,7 @@ export class Lease {
   #joined: { from: AbortSignal; signal: AbortSignal } | null = null;
   #uses = 0;
   #ended = false;
+  #closed = false;
 
   constructor(reader: BlockReader) {
     this.reader = reader;
@@ -31,7 +32,7 @@ export class Lease {
     }
   }
 
-  /** No further use. What is under way ends as it would. */
+  /** No further use. What is under way ends as it would. May be called again. */
   end(): void {
     this.#ended = true;
     this.#closeIdle();
@@ -43,8 +44,8 @@ export class Lease {
   }
 
   #closeIdle(): void {
-    if (!this.#ended || this.#uses > 0) return;
-    this.#ended = false;
+    if (!this.#ended || this.#uses > 0 || this.#closed) return;
+    this.#closed = true;
     // It was read only: nothing is lost by an error here, and nobody could do anything about it.
     void this.reader.close().catch(() => undefined);
   }
