@@ -26,6 +26,8 @@ export class UnitCache {
   readonly #keys: Float64Array;
   readonly #used: Uint8Array;
   #count = 0;
+  /** Slots that were used and hold nothing now. */
+  readonly #free: number[] = [];
   #hand = 0;
   #nextDisk = 1;
 
@@ -79,13 +81,15 @@ export class UnitCache {
   filled(slot: number, disk: number, unit: number): void {
     const key = disk * PER_DISK + unit;
     const before = this.#slots.get(key);
-    if (before !== undefined) this.#keys[before] = FREE;
+    if (before !== undefined) this.giveBack(before);
     this.#publish(slot, key);
   }
 
   /** It could not be filled. */
   giveBack(slot: number): void {
     this.#keys[slot] = FREE;
+    this.#used[slot] = 0;
+    this.#free.push(slot);
   }
 
   /** Forgets all units of a disk. */
@@ -94,8 +98,7 @@ export class UnitCache {
       const key = this.#keys[slot]!;
       if (key < 0 || Math.floor(key / PER_DISK) !== disk) continue;
       this.#slots.delete(key);
-      this.#keys[slot] = FREE;
-      this.#used[slot] = 0;
+      this.giveBack(slot);
     }
   }
 
@@ -107,21 +110,21 @@ export class UnitCache {
   }
 
   #freeSlot(): number | null {
-    return this.#count < this.#most ? this.#count++ : this.#evict();
+    return this.#free.pop() ?? (this.#count < this.#most ? this.#count++ : this.#evict());
   }
 
-  /** Null after two rounds: every slot is being filled. */
+  /** None is free. Null after two rounds: every slot is being filled. */
   #evict(): number | null {
     for (let looks = 0; looks < 2 * this.#most; looks++) {
       const slot = this.#hand;
       this.#hand = (this.#hand + 1) % this.#most;
       const key = this.#keys[slot]!;
-      if (key === FILLING) continue;
+      if (key < 0) continue;
       if (this.#used[slot] === 1) {
         this.#used[slot] = 0;
         continue;
       }
-      if (key !== FREE) this.#slots.delete(key);
+      this.#slots.delete(key);
       this.#keys[slot] = FREE;
       return slot;
     }
