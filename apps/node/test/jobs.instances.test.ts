@@ -1,7 +1,8 @@
 /** Jobs of instances end the same wherever the node dies, and leave nothing where they fail. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CancelledError, newId } from '@openservice/domain';
+import { CancelledError, newId, TransientError } from '@openservice/domain';
+import type { Pool } from '@openservice/pools';
 import { type BlockRef, jobParams, type SavedDisk } from '@openservice/protocol';
 import { expect } from 'chai';
 import { LiveBench } from './instances.support.ts';
@@ -115,7 +116,6 @@ describe('jobs of instances', function () {
       const first = contextOf(params);
       await live.life.handlers.load.run(first);
       const map = (await readdir(join(live.bench.dir, 'live'), { recursive: true })).find((name) => name.endsWith('/map'));
-      const { writeFile } = await import('node:fs/promises');
       await writeFile(join(live.bench.dir, 'live', map!), 'no journal');
       await live.die();
       const second = contextOf(params, first);
@@ -182,21 +182,17 @@ describe('jobs of instances', function () {
     it('does not mix what a run that was cut off in the middle left with what is written since', async () => {
       for (const pool of [live.bench.a, live.bench.d]) {
         const id = await live.loaded([block]);
-        for (let i = 0; i < 50; i++) await live.write(id, 0, i * CHUNK, Buffer.alloc(CHUNK, 1));
+        for (let i = 0; i < 50; i++) await live.write(id, 0, i * CHUNK, Buffer.alloc(CHUNK, 1 + i));
         const params = jobParams.save.parse({ instance_id: id, save: live.saved(1, pool) });
-        const stop = new AbortController();
-        let seen = 0;
-        const first = contextOf(params, null, {
-          signal: stop.signal,
-          onProgress: () => {
-            if (++seen === 1) stop.abort(new CancelledError());
-          },
-        });
-        await save(first).catch(() => undefined);
-        for (let i = 0; i < 50; i++) await live.write(id, 0, i * CHUNK, Buffer.alloc(CHUNK, 2));
+        const whole = live.bench.pools.get(pool)!;
+        live.bench.pools.set(pool, diesAfterPuts(whole, 25));
+        const first = contextOf(params);
+        expect(await failure(save(first))).to.include({ code: 'died' });
+        live.bench.pools.set(pool, whole);
+        for (let i = 0; i < 50; i++) await live.write(id, 0, i * CHUNK, Buffer.alloc(CHUNK, 101 + i));
         await save(nextAttempt(params, first));
         const bytes = await live.content(pool, params.save[0]!.block_id);
-        expect(new Set(bytes.subarray(0, 50 * CHUNK)).size).to.equal(1);
+        for (let i = 0; i < 50; i++) expect(bytes[i * CHUNK], `chunk ${i}`).to.equal(101 + i);
       }
     });
 
@@ -410,3 +406,27 @@ describe('jobs of instances', function () {
     });
   });
 });
+
+/** Writers of the pool make what they were given durable, and then die, after `puts` chunks. */
+function diesAfterPuts(pool: Pool, puts: number): Pool {
+  const through = <T extends object>(target: T, instead: Partial<T>): T =>
+    new Proxy(target, {
+      get(from, name) {
+        const value = Reflect.get(name in instead ? instead : from, name);
+        return typeof value === 'function' ? value.bind(from) : value;
+      },
+    });
+  return through(pool, {
+    async openWriter(session, signal) {
+      const writer = await pool.openWriter(session, signal);
+      let left = puts;
+      return through(writer, {
+        async put(index, digest, bytes, stopped) {
+          if (left-- > 0) return writer.put(index, digest, bytes, stopped);
+          await writer.checkpoint(stopped);
+          throw new TransientError('died', 'The node died in the middle.');
+        },
+      });
+    },
+  });
+}
