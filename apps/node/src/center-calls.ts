@@ -56,6 +56,11 @@ export class Center implements CenterCalls {
     return reply.token;
   }
 
+  /** A pool server refused it (the key of a center that was set up anew, a clock that was wrong): it is not handed out again. */
+  dropToken(token: string): void {
+    for (const [name, { text }] of this.#tokens) if (text === token) this.#tokens.delete(name);
+  }
+
   /** For a client of another center. One try: the client is there and waits, and asks again itself. */
   poolLogin(request: CenterRequest<'pool_login'>): Promise<CenterReply<'pool_login'>> {
     const { nc, nodeId } = this.#options;

@@ -82,6 +82,7 @@ async function run(config: NodeConfig): Promise<void> {
           workers,
           cacheDir: join(dataDir, 'cache'),
           poolToken: (poolId, blockId, right, signal) => center.poolToken(poolId, blockId, right, signal),
+          dropPoolToken: (token) => center.dropToken(token),
         },
         poolSpec: (poolId, signal) => center.poolSpec(poolId, signal),
       });

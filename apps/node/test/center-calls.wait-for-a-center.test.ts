@@ -77,6 +77,17 @@ describe('calls to a center', () => {
     expect(asked).to.have.length(5);
   });
 
+  it('for a token that a pool server refused are made anew, and the others stay', async () => {
+    let count = 0;
+    const { asked, center } = centerOver(() => ok({ token: `t${++count}`, expires_in_ms: 600_000 }));
+    expect(await center.poolToken('p', 'b', 'read', never)).to.equal('t1');
+    expect(await center.poolToken('p', 'b', 'write', never)).to.equal('t2');
+    center.dropToken('t1');
+    expect(await center.poolToken('p', 'b', 'read', never)).to.equal('t3');
+    expect(await center.poolToken('p', 'b', 'write', never)).to.equal('t2');
+    expect(asked).to.have.length(3);
+  });
+
   it('for a login of another center’s client are tried once: the client waits', async () => {
     const { asked, center } = centerOver(() => {
       throw new Error('no responders');

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
@@ -56,6 +58,45 @@ describe('node', () => {
       const theirs = { ...spec, node_id: 'node-2' };
       expect(await codeOf(poolProbe(pools, { spec: theirs, create: true }))).to.equal('pool_on_other_node');
     }
+  });
+
+  it('says of a pool that does not answer which it is, and how long it was asked', async () => {
+    const mute = createServer((socket) => void socket.on('error', () => undefined).resume()).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const remote = {
+      type: 'remote',
+      host: '127.0.0.1',
+      port,
+      https: true,
+      tls_fingerprint: null,
+      remote_pool: 'default',
+    } as const;
+    const auth = { type: 'access_key', access_key: 'a', secret_key: 'b' } as const;
+    const s3 = {
+      type: 's3',
+      s3_scheme: 'other',
+      endpoint: `http://127.0.0.1:${port}`,
+      region: 'r',
+      bucket: 'disks',
+      prefix: 'p',
+      access_key: 'a',
+      secret_key: 'b',
+      https: false,
+      encryption_key: null,
+    } as const;
+    for (const [spec, named] of [
+      [{ id: newId('pool'), ...remote, auth }, `pool default of the pool server 127.0.0.1:${port}`],
+      [{ id: newId('pool'), ...s3 }, `S3 bucket "disks" at http://127.0.0.1:${port}`],
+    ] as const) {
+      const error = await poolProbe(pools, { spec, create: true }, 300).catch((thrown: unknown) => thrown);
+      expect(error).to.include({ code: 'pool_unreachable', outcome: 'transient' });
+      expect((error as Error).message)
+        .to.contain(named)
+        .and.to.contain('within 0.3 s');
+    }
+    mute.close();
+    await once(mute, 'close');
   });
 
   it('probes sources and targets', async () => {

@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createServer as createTlsServer, connect as tlsConnect } from 'node:tls';
 import { newId, type OpenServiceError, PermanentError, type RemotePoolSpec } from '@openservice/domain';
-import type { Pool } from '@openservice/pools';
+import { openPool, type Pool } from '@openservice/pools';
 import { isPoolLogin, signPoolToken } from '@openservice/protocol';
 import { tempDir, waitFor } from '@openservice/testkit';
 import { expect } from 'chai';
@@ -353,6 +353,47 @@ describe('the pool server turns away', () => {
     other.close();
     await once(other, 'close');
     expect({ received, connections }).to.deep.equal({ received: 0, connections: 1 });
+  });
+
+  it('a token of an older key once: the driver says so to whoever keeps tokens, and asks anew', async () => {
+    const older = signPoolToken(
+      { pool: poolId, block: 'block-1', right: 'read', exp: Date.now() + 60_000 },
+      generateKeyPairSync('ed25519').privateKey,
+    );
+    const dropped: string[] = [];
+    let kept = older;
+    const environment = {
+      workers: server.workers,
+      poolToken: async () => kept,
+      dropPoolToken: (token: string) => {
+        dropped.push(token);
+        kept = server.token(poolId, 'block-1', 'read');
+      },
+    };
+    const pool = openPool(server.spec(poolId), environment);
+    expect((await pool.stat('block-1', signal))?.size).to.equal(BLOCK.size);
+    expect(dropped).to.deep.equal([older]);
+    await pool.close();
+    const stubborn = openPool(server.spec(poolId), { ...environment, poolToken: async () => older });
+    expect((await failure(stubborn.stat('block-1', signal))).code).to.equal('unauthorized');
+    await stubborn.close();
+  });
+
+  it('nobody who was told to stop while a server that says nothing is being reached: that one stops at once', async () => {
+    const mute = createServer((socket) => void socket.on('error', () => undefined).resume()).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const { port } = mute.address() as { port: number };
+    const pool = server.open(poolId, { port });
+    const stop = new AbortController();
+    const asked = failure(pool.stat('block-1', stop.signal));
+    await once(mute, 'connection');
+    const begun = performance.now();
+    stop.abort();
+    expect((await asked).code).to.equal('cancelled');
+    expect(performance.now() - begun).to.be.lessThan(1000);
+    await pool.close();
+    mute.close();
+    await once(mute, 'close');
   });
 
   it('clients of another center whose key is wrong; others get in with theirs, and only where it says', async () => {

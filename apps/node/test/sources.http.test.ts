@@ -267,7 +267,7 @@ describe('web servers as sources', () => {
       response.write(bytes.subarray(0, 1000));
       return true;
     };
-    const client = new HttpClient(100);
+    const client = new HttpClient(1000);
     const { identity } = await askServer(client, web.url, never);
     const into = Buffer.alloc(100_000);
     // Its second answer is of a range that was not asked for.

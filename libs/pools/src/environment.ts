@@ -9,4 +9,6 @@ export interface PoolEnvironment {
   cacheDir?: string;
   /** A token for a pool server, from this node's center; kept by the caller as long as it is good. */
   poolToken?: (poolId: string, blockId: string | null, right: PoolRight, signal: AbortSignal) => Promise<string>;
+  /** A pool server refused this token of `poolToken`: the next call for the same asks anew. Left out: tokens are not kept. */
+  dropPoolToken?: (token: string) => void;
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { reset } from './reset.ts';
 
 /** A TCP relay on the loopback with faults that can be set while it runs. */
 export interface Proxy {
@@ -61,7 +62,7 @@ export async function startProxy(target: { host?: string; port: number } | strin
   await once(server, 'listening');
   const address = server.address();
   const cut = () => {
-    for (const socket of open) socket.resetAndDestroy();
+    for (const socket of open) reset(socket);
   };
   const port = typeof address === 'object' && address !== null ? address.port : 0;
   const url = new URL(typeof target === 'string' ? target : 'http://127.0.0.1');

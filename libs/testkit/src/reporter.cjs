@@ -1,6 +1,10 @@
 /** Mocha's spec reporter, which also leaves its numbers and the reasons of what was skipped in OPENSERVICE_TEST_TALLY. */
 const { writeFileSync } = require('node:fs');
 const { reporters, Runner } = require('mocha');
+const { alive } = require('./alive.cjs');
+
+/** After the end of the tests: by then nothing may be left that keeps the process. */
+const EXIT_MS = Number(process.env.OPENSERVICE_TEST_EXIT_MS ?? 60_000);
 
 class Tallying extends reporters.Spec {
   constructor(runner, options) {
@@ -19,6 +23,11 @@ class Tallying extends reporters.Spec {
       const file = process.env.OPENSERVICE_TEST_TALLY;
       const { passes: passed, failures: failed } = runner.stats;
       if (file) writeFileSync(file, JSON.stringify({ passed, failed, skipped }));
+      // Does not hold the process itself; fires before run-tests.ts ends it.
+      setTimeout(() => {
+        const lines = alive().map((line) => `  ${line}\n`);
+        process.stderr.write(`The tests have ended, and the process does not: these keep it.\n${lines.join('')}`);
+      }, EXIT_MS / 2).unref();
     });
   }
 }

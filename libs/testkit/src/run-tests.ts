@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ServerName, type Servers, startServers } from '@openservice/servers';
+import { guardExit } from './exit-guard.ts';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const VARIABLES: Record<ServerName, string> = {
@@ -17,6 +18,8 @@ const VARIABLES: Record<ServerName, string> = {
   nats: 'OPENSERVICE_TEST_NATS_URL',
   s3: 'OPENSERVICE_TEST_S3_ENDPOINT',
 };
+/** ms that mocha may take to exit after the end of its tests; after half of it the reporter tells what is alive. */
+const EXIT_MS = Number(process.env.OPENSERVICE_TEST_EXIT_MS ?? 60_000);
 
 export interface Tally {
   passed: number;
@@ -26,6 +29,7 @@ export interface Tally {
 
 const abort = new AbortController();
 let servers: Servers | undefined;
+let hung = false;
 const dir = mkdtempSync(join(tmpdir(), 'openservice-test-'));
 
 function environmentOf(started: Servers): NodeJS.ProcessEnv {
@@ -57,6 +61,9 @@ function runMocha(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
       stdio: 'inherit',
       env: { ...process.env, ...env, OPENSERVICE_TEST_TALLY: join(dir, 'tally.json') },
     });
+    guardExit(child, join(dir, 'tally.json'), EXIT_MS, () => {
+      hung = true;
+    });
     abort.signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
     child.once('error', refuse);
     child.once('exit', (code) => done(code ?? 1));
@@ -87,6 +94,11 @@ function summary(code: number): string {
   const lines = tally.skipped.map(({ title, reason }) => `  skipped: ${title}: ${reason}`);
   // Mocha can fail as a whole (a hook, an unhandled rejection) without a failed test.
   const failed = tally.failed === 0 && code !== 0 ? 1 : tally.failed;
+  if (hung) {
+    lines.push(
+      `Mocha did not exit within ${EXIT_MS / 1000} s of its last test, and was killed. What a test left open is told above; when nothing is, JavaScript had ended, and a handle that Node cannot close kept the process.`,
+    );
+  }
   const skipped = tally.skipped.length === 0 ? '' : `, ${tally.skipped.length} skipped`;
   return [...lines, `${tally.passed} passed, ${failed} failed${skipped}`].join('\n');
 }

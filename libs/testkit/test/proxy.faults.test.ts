@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { expect } from 'chai';
 import { freshPrefix, startProxy, waitFor } from '../src/index.ts';
+import { reset } from '../src/reset.ts';
 
 describe('the TCP proxy of the tests', () => {
   it('carries and counts bytes both ways, refuses while told to, and carries again', async () => {
@@ -30,6 +31,21 @@ describe('the TCP proxy of the tests', () => {
     expect((await talk()).answer).equal('hello');
     await proxy.close();
     echo.close();
+  });
+
+  it('cuts a connection whose end is under way, and leaves nothing of it', async () => {
+    const server = createServer((socket) => socket.on('error', () => undefined).resume());
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    const socket = connect({ port: typeof address === 'object' ? (address?.port ?? 0) : 0, allowHalfOpen: true });
+    await once(socket, 'connect');
+    const closed = once(socket, 'close');
+    socket.end();
+    reset(socket);
+    await closed;
+    server.close();
+    await once(server, 'close');
   });
 
   it('says what it waited for', async () => {

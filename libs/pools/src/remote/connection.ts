@@ -59,10 +59,20 @@ export class Connection {
         path,
         headers: { ...headers, ...(method === 'GET' ? {} : { 'content-length': length }) },
       });
-      const onAbort = (): void => void request.destroy(stopped(signal));
+      // A request without a socket tells of its end only when its turn for one has come: nobody waits for that.
+      const onAbort = (): void => {
+        request.destroy(stopped(signal));
+        reject(stopped(signal));
+      };
+      const forget = (): void => signal.removeEventListener('abort', onAbort);
       signal.addEventListener('abort', onAbort, { once: true });
-      request.on('close', () => signal.removeEventListener('abort', onAbort));
-      request.on('error', (error) => reject(this.failure(error, signal)));
+      request.on('close', forget);
+      request.on('error', (error) => {
+        forget();
+        // One that found no connection stays in the agent's queue, and would be sent though it was given up.
+        request.destroy();
+        reject(this.failure(error, signal));
+      });
       request.on('response', resolve);
       limitSilence(request, silenceMs, () => this.#silent(silenceMs));
       for (const part of body) request.write(part);

@@ -35,7 +35,7 @@ export function tokenSource(spec: RemotePoolSpec, env: PoolEnvironment, calls: L
         throw new PermanentError('no_center', 'There is no center here to ask for a token of a pool server.');
       return env.poolToken(spec.id, blockId, right, signal);
     },
-    drop: () => undefined,
+    drop: (token) => env.dropPoolToken?.(token),
   };
 }
 
