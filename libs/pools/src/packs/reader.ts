@@ -7,11 +7,11 @@ import type { ChunkWorkers } from '@openservice/codec';
 import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
+import { orAborted } from '../gate.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
 import type { BlockReader, ChunkRange, StoredChunk } from '../pool.ts';
 import type { PoolKeys } from '../sealed/keys.ts';
 import { sealOf } from './chunk-seal.ts';
-import { orAborted } from './gate.ts';
 import { packKey, repairKey } from './keys.ts';
 import type { PackedManifest } from './packed-manifest.ts';
 import {
