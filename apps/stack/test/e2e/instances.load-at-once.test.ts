@@ -81,10 +81,10 @@ describe('a block in S3 is a live disk at once', function () {
       const { body: shown } = await system.api.ok('GET', `/cdm_instances/${body['ins-id']}`);
       uris.push(shown.cdm_instance.disks[0].uri);
     }
-    // Each 8 GiB from the one before, beginning in the data; then all that holds data is read in large pieces.
+    // Each 8 GiB from the one before; then something is read in each place that holds data.
     const writes = Array.from({ length: 128 }, (_, i) => ['-c', `write -q -P 0x5a ${i * 8 * GIB} 4096`]).flat();
     const step = Math.floor((1024 * GIB - 4 * MIB) / 15);
-    const reads = Array.from({ length: 16 }, (_, i) => ['-c', `read -q ${Math.floor((step * i) / 512) * 512} 4M`]).flat();
+    const reads = Array.from({ length: 16 }, (_, i) => ['-c', `read -q ${Math.floor((step * i) / 512) * 512} 256k`]).flat();
     for (const uri of uris) await exec('qemu-io', ['-f', 'raw', ...writes, '-c', 'flush', ...reads, uri]);
     const status = await readFile(`/proc/${system.nodes[0]!.pid}/status`, 'utf8');
     const most = Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
