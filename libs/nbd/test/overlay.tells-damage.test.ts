@@ -167,8 +167,8 @@ describe('an overlay and its files', function () {
     const random = new Random(7);
     let longest = 0;
     for (let round = 0; round < 400; round++) {
-      const offset = random.below(SIZE - 5000);
-      const length = random.chance(50) ? 1 + random.below(300) : 4096;
+      const offset = random.below(SIZE - 11_000);
+      const length = random.chance(70) ? 1 + random.below(300) : 4096 + random.below(6000);
       const value = random.chance(30) ? 0 : 2 + (round % 200);
       if (value === 0) await overlay.zero(offset, length, { hole: true, fua: true });
       else await overlay.write(offset, Buffer.alloc(length, value), true);
