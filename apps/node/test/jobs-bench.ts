@@ -198,6 +198,13 @@ export class Bench {
     await handle.close();
   }
 
+  /** Deletes the files of a block in a local pool, its manifest in the dedup pool; its ledger stays. */
+  async lose(poolId: string, blockId: string): Promise<void> {
+    const folder = join(this.dir, poolId, 'blocks', blockId);
+    const names = await readdir(folder, { recursive: true });
+    for (const name of names.filter((one) => /(^|\/)(manifest|disk\.raw)$/.test(one))) await rm(join(folder, name));
+  }
+
   async close(): Promise<void> {
     for (const pool of this.pools.values()) await pool.close();
     await this.workers.close();

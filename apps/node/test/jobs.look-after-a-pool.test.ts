@@ -68,6 +68,22 @@ describe('jobs about a pool', () => {
       expect(whole.id).not.to.equal(damaged.id);
     });
 
+    it('names a block whose files or manifest are gone, and reads the others', async () => {
+      for (const pool of [bench.a, bench.d]) {
+        const blocks = [await bench.imported(pool), await bench.imported(pool), await bench.imported(pool)].map(({ id }) => id);
+        const lost = blocks.sort().slice(0, 2);
+        for (const id of lost) await bench.lose(pool, id);
+        const context = contextOf(params(pool));
+        const result = await bench.handlers.pool_verify.run(context);
+        expect(result).to.deep.include({ verified: false, summary: { blocks: 3, damaged_blocks: 2 } });
+        expect(result.damage.map(({ block_id }) => block_id)).to.deep.equal(lost);
+        expect(result.damage[0]?.message).to.contain('though nobody removed it');
+        expect(result.progress).to.include({ bytes_total: SIZE, bytes_done: SIZE });
+        const again = await bench.handlers.pool_verify.run(contextOf(params(pool), context));
+        expect(again.summary).to.deep.equal({ blocks: 3, damaged_blocks: 2 });
+      }
+    });
+
     it('goes on behind the last block that was done', async () => {
       const blocks = [await bench.imported(), await bench.imported(), await bench.imported()].map(({ id }) => id).sort();
       const pool = bench.pools.get(bench.a);
@@ -117,6 +133,19 @@ describe('jobs about a pool', () => {
       expect(kept).to.deep.include({ trashed: false, meta: META, size: SIZE, chunk_size: CHUNK });
       expect(told.find((block) => block.id === trashed.id)).to.include({ trashed: true, root_digest: trashed.root_digest });
       expect(result.summary).to.deep.equal({ blocks: 2, added: 1, known: 1, conflicts: 0 });
+    });
+
+    it('leaves out a block whose manifest is gone, and says so', async () => {
+      const blocks = [await bench.imported(bench.d), await bench.imported(bench.d), await bench.imported(bench.d)];
+      const [first, lost, last] = blocks.map(({ id }) => id).sort();
+      await bench.lose(bench.d, lost ?? '');
+      const context = contextOf({ pool_id: bench.d });
+      const result = await bench.handlers.rebuild.run(context);
+      expect(bench.center.batches.flatMap((batch) => batch.blocks.map(({ id }) => id))).to.deep.equal([first, last]);
+      expect(result.notes).to.have.length(1);
+      expect(result.notes?.[0]).to.contain(`Block ${lost} is damaged`);
+      const again = await bench.handlers.rebuild.run(contextOf({ pool_id: bench.d }, context));
+      expect(again.notes).to.deep.equal(result.notes);
     });
 
     it('tells in batches, and goes on behind the last that the center had', async () => {

@@ -1,18 +1,20 @@
 /** The `remote` driver over TLS through a real server, for each kind of pool that may lie behind it. */
 import { randomBytes } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newId, type PoolSpec } from '@openservice/domain';
 import { createFsBackend } from '@openservice/pools';
 import { tempDir } from '@openservice/testkit';
 import { describePool } from '../../../libs/pools/test/conformance/pool.ts';
-import { corruptPacks } from '../../../libs/pools/test/support/damage.ts';
+import { corruptPacks, loseManifest } from '../../../libs/pools/test/support/damage.ts';
 import { tmpdirHasReflinks } from '../../../libs/pools/test/support/mounts.ts';
 import { startPoolServer } from './support/pool-server.ts';
 
 const signal = new AbortController().signal;
 
-async function behindServer(spec: (path: string) => PoolSpec, corrupt: (path: string, blockId: string) => Promise<void>) {
+type Harm = (path: string, blockId: string) => Promise<void>;
+
+async function behindServer(spec: (path: string) => PoolSpec, corrupt: Harm, lose: Harm) {
   const dir = tempDir();
   const path = join(dir.path, 'pool');
   const lying = spec(path);
@@ -21,6 +23,7 @@ async function behindServer(spec: (path: string) => PoolSpec, corrupt: (path: st
   return {
     open: () => server.open(lying.id),
     corrupt: (blockId: string) => corrupt(path, blockId),
+    lose: (blockId: string) => lose(path, blockId),
     destroy: async () => {
       await server.stop();
       dir.remove();
@@ -29,6 +32,7 @@ async function behindServer(spec: (path: string) => PoolSpec, corrupt: (path: st
 }
 
 const damagePacks = (path: string): Promise<void> => corruptPacks(createFsBackend(path), signal);
+const lose: Harm = (path, blockId) => loseManifest(createFsBackend(path), blockId, signal);
 const dedup = (path: string, encryption_key: string | null): PoolSpec => ({
   id: newId('pool'),
   type: 'dedup',
@@ -49,12 +53,13 @@ describePool(
         await file.write(Buffer.from('damage'), 0, 6, 100);
         await file.close();
       },
+      (path, blockId) => rm(join(path, 'blocks', blockId, 'disk.raw')),
     ),
   { lacks: { sharing: 'each raw image has its own bytes', ...reflinks } },
 );
 
-describePool('remote, a dedup pool behind it', () => behindServer((path) => dedup(path, null), damagePacks));
+describePool('remote, a dedup pool behind it', () => behindServer((path) => dedup(path, null), damagePacks, lose));
 
 describePool('remote, an encrypted dedup pool behind it', () =>
-  behindServer((path) => dedup(path, randomBytes(32).toString('hex')), damagePacks),
+  behindServer((path) => dedup(path, randomBytes(32).toString('hex')), damagePacks, lose),
 );

@@ -12,7 +12,7 @@ export { createMemoryBackend, type MemoryBackendOptions } from './memory/backend
 export { createPacksPool, type PacksPoolOptions } from './packs/packs-pool.ts';
 export type * from './pool.ts';
 export { createRawPool, type RawPoolOptions } from './raw/pool.ts';
-export { reportToWire, statToWire } from './remote/answers.ts';
+export { damagedToWire, reportToWire, statToWire } from './remote/answers.ts';
 export { encodeChunk } from './remote/encode.ts';
 export { failureToWire, type WireFailure } from './remote/failure.ts';
 export * from './remote/wire.ts';

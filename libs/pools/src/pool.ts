@@ -9,6 +9,7 @@
  * `access_denied`, …), TransientError, FencedError (a newer fence owns the block here), CancelledError on abort.
  */
 import type { EncodedChunk } from '@openservice/codec';
+import type { PermanentError } from '@openservice/domain';
 
 /** A source of chunks: a stored block, or a file being imported. */
 export interface ChunkSource {
@@ -135,6 +136,16 @@ export interface BlockStat extends Prepared {
   meta?: BlockMeta | null;
 }
 
+export interface ListOptions {
+  /** Those in the trash too. */
+  trashed?: boolean;
+  /**
+   * Called, in its place in the order of ids, for a block whose ledger or manifest or files are damaged or gone though nobody removed
+   * it (`damaged_block`, `damaged_ledger`, …); the list goes on. Left out: the list throws that error, and ends.
+   */
+  onDamaged?: (blockId: string, error: PermanentError) => void;
+}
+
 export interface CollectOptions {
   jobId: string;
   /** ms that collection waits for sessions older than it to say that they know what is condemned; after that the rest is left to the next. */
@@ -193,8 +204,8 @@ export interface Pool {
   untrash(blockId: string, fence: number, signal: AbortSignal): Promise<void>;
   /** Removes the block, committed, in the trash or neither. Not there: no error, but the fence stands. FencedError for an old attempt. What it alone used is freed at once (raw) or by the next collect (packs). */
   remove(blockId: string, fence: number, signal: AbortSignal): Promise<void>;
-  /** Every committed block, in order of id; with `trashed`, those in the trash too. */
-  list(signal: AbortSignal, options?: { trashed?: boolean }): AsyncIterable<BlockStat>;
+  /** Every committed block, in order of id. */
+  list(signal: AbortSignal, options?: ListOptions): AsyncIterable<BlockStat>;
   /**
    * Frees what nothing refers to. Safe beside writers and other collections on any node; killed anywhere it leaves only garbage for the
    * next. TransientError `collection_under_way` while another one works.

@@ -6,7 +6,7 @@ import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import type { DedupPoolSpec } from '@openservice/domain';
 import { createFsBackend, openPool } from '@openservice/pools';
 import { describePool, type PoolSuiteOptions } from './conformance/pool.ts';
-import { corruptPacks } from './support/damage.ts';
+import { corruptPacks, loseManifest } from './support/damage.ts';
 
 const signal = new AbortController().signal;
 const ENCRYPTED: PoolSuiteOptions = { lacks: { stored: 'a sealed chunk opens only in its own pool' } };
@@ -35,6 +35,7 @@ describe('dedup pools', () => {
         return {
           open: () => openPool(spec, { workers, cacheDir: join(root, 'caches', String(++process)) }),
           corrupt: () => corruptPacks(createFsBackend(spec.path), signal),
+          lose: (blockId) => loseManifest(createFsBackend(spec.path), blockId, signal),
           destroy: () => rm(root, { recursive: true }),
         };
       },

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { type Backend, createFsBackend, createMemoryBackend, createPacksPool } from '@openservice/pools';
 import { describePool } from './conformance/pool.ts';
-import { corruptPacks } from './support/damage.ts';
+import { corruptPacks, loseManifest } from './support/damage.ts';
 
 const signal = new AbortController().signal;
 
@@ -34,6 +34,7 @@ describe('the packs layout', () => {
     return {
       open: () => createPacksPool({ id, backend: kept(backend), workers }),
       corrupt: () => corruptPacks(backend, signal),
+      lose: (blockId) => loseManifest(backend, blockId, signal),
       destroy: async () => {},
     };
   });
@@ -44,6 +45,7 @@ describe('the packs layout', () => {
     return {
       open: () => createPacksPool({ id, backend: createFsBackend(root), workers }),
       corrupt: () => corruptPacks(createFsBackend(root), signal),
+      lose: (blockId) => loseManifest(createFsBackend(root), blockId, signal),
       destroy: () => rm(root, { recursive: true }),
     };
   });

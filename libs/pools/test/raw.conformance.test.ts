@@ -24,6 +24,7 @@ describe('local pools', () => {
         await file.write(Buffer.from('damage'), 0, 6, 100);
         await file.close();
       },
+      lose: (blockId) => rm(join(path, 'blocks', blockId, 'disk.raw')),
       destroy: () => rm(path, { recursive: true }),
     };
   };

@@ -3,7 +3,7 @@ import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { createS3Backend, openPool } from '@openservice/pools';
 import { describeBackend } from './conformance/backend.ts';
 import { describePool, type PoolSuiteOptions } from './conformance/pool.ts';
-import { corruptPacks } from './support/damage.ts';
+import { corruptPacks, loseManifest } from './support/damage.ts';
 import { hasS3, type TestS3, testS3 } from './support/s3-server.ts';
 
 const signal = new AbortController().signal;
@@ -41,6 +41,11 @@ if (hasS3('conformance on a real S3')) {
             corrupt: async () => {
               const backend = createS3Backend(spec);
               await corruptPacks(backend, signal);
+              await backend.close();
+            },
+            lose: async (blockId) => {
+              const backend = createS3Backend(spec);
+              await loseManifest(backend, blockId, signal);
               await backend.close();
             },
             destroy: async () => {},

@@ -1,5 +1,6 @@
 /** Every block that a pool holds is read, whole or by sample. Goes on after a crash behind the last block that was done. */
 import type { JobContext, JobHandler } from '@openservice/agent';
+import type { PermanentError } from '@openservice/domain';
 import type { BlockStat, Pool } from '@openservice/pools';
 import type { JobParams, JobResult } from '@openservice/protocol';
 import { z } from 'zod';
@@ -54,7 +55,13 @@ async function readAll(
   const meter = new ProgressMeter(0);
   const whole = { bytesTotal: await bytesOf(pool, signal), bytesDone: 0, bytesSent: 0, bytesSkipped: 0 };
   let savedAt = Number.NEGATIVE_INFINITY;
-  for await (const stat of pool.list(signal)) {
+  // Not even a stat is had of it; it stands where its id does, between the others.
+  const onDamaged = (blockId: string, { message }: PermanentError): void => {
+    if (blockId <= state.last) return;
+    note(state, blockId, [message]);
+    state.last = blockId;
+  };
+  for await (const stat of pool.list(signal, { onDamaged })) {
     const before = { ...whole };
     if (stat.blockId > state.last) {
       const block = {
@@ -117,7 +124,8 @@ async function isThere(pool: Pool, { blockId }: BlockStat, signal: AbortSignal):
 
 async function bytesOf(pool: Pool, signal: AbortSignal): Promise<number> {
   let bytes = 0;
-  for await (const { size } of pool.list(signal)) bytes += size;
+  // Those that are damaged are told when their turn comes.
+  for await (const { size } of pool.list(signal, { onDamaged: () => undefined })) bytes += size;
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 /** Tells the center of every block that a pool holds, those in its trash too, so that it can add the rows that it lacks. */
 import type { JobHandler } from '@openservice/agent';
+import type { PermanentError } from '@openservice/domain';
 import type { BlockStat } from '@openservice/pools';
 import type { CenterRequest } from '@openservice/runtime';
 import { z } from 'zod';
@@ -9,6 +10,8 @@ import { notesOf, plainResult } from './results.ts';
 const BATCH = 200;
 /** Of the conflicts, those that are told one by one. */
 const MAX_CONFLICTS = 20;
+/** As many notes as a result has room for beside some conflicts. */
+const MAX_DAMAGED = 10;
 
 const stateSchema = z.object({
   /** The last block that the center knows of; ids are gone through in their order. */
@@ -18,6 +21,10 @@ const stateSchema = z.object({
   known: z.number().default(0),
   conflicts: z.number().default(0),
   notes: z.array(z.string()).default([]),
+  /** Blocks that nothing but the id is known of. */
+  damaged: z.array(z.string()).default([]),
+  damaged_blocks: z.number().default(0),
+  last_damaged: z.string().default(''),
 });
 type Found = CenterRequest<'found'>['blocks'][number];
 
@@ -41,7 +48,13 @@ export function rebuildHandler(deps: JobDeps): JobHandler<'rebuild'> {
         await context.checkpoint(state);
       };
       let batch: Found[] = [];
-      for await (const stat of pool.list(signal, { trashed: true })) {
+      const onDamaged = (blockId: string, { message }: PermanentError): void => {
+        if (blockId <= state.last_damaged) return;
+        state.last_damaged = blockId;
+        state.damaged_blocks += 1;
+        if (state.damaged.length < MAX_DAMAGED) state.damaged.push(`Block ${blockId} is damaged, and was left out: ${message}`);
+      };
+      for await (const stat of pool.list(signal, { trashed: true, onDamaged })) {
         if (stat.blockId <= state.last) continue;
         batch.push(foundOf(stat));
         if (batch.length < BATCH) continue;
@@ -51,7 +64,10 @@ export function rebuildHandler(deps: JobDeps): JobHandler<'rebuild'> {
       if (batch.length > 0) await tell(batch);
       const { blocks, added, known, conflicts } = state;
       const more = conflicts > state.notes.length ? [`${conflicts - state.notes.length} more blocks are in conflict.`] : [];
-      return plainResult({ summary: { blocks, added, known, conflicts }, ...notesOf([...state.notes, ...more]) });
+      const lost = state.damaged_blocks - state.damaged.length;
+      const left = lost > 0 ? [`${lost} more blocks are damaged; verify the pool to see them.`] : [];
+      const notes = [...state.damaged, ...left, ...state.notes, ...more];
+      return plainResult({ summary: { blocks, added, known, conflicts }, ...notesOf(notes) });
     },
     async cleanUp() {
       // What the center was told stays told.

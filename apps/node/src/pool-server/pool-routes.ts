@@ -1,6 +1,6 @@
 /** Calls about a pool as a whole (right `manage`), and those that turn a block as a whole (right `write`). */
 import { chunkLength, PermanentError } from '@openservice/domain';
-import { type BlockStat, MAX_BODY_BYTES, readItems, reportToWire, statToWire } from '@openservice/pools';
+import { type BlockStat, damagedToWire, MAX_BODY_BYTES, readItems, reportToWire, statToWire } from '@openservice/pools';
 import { z } from 'zod';
 import { bodyOf, jsonBody } from './body.ts';
 import { type BlockRequest, numberOf, type PoolRequest, type Shared } from './context.ts';
@@ -16,12 +16,23 @@ export async function probe({ pool, response, signal }: PoolRequest): Promise<vo
 
 export async function list({ pool, response, query, signal }: PoolRequest): Promise<void> {
   const after = query.get('after') ?? '';
-  const blocks = pool.list(signal, { trashed: query.get('trashed') === '1' });
-  await answerLines(response, () => statsAfter(blocks, after), signal);
+  const trashed = query.get('trashed') === '1';
+  const damaged: unknown[] = [];
+  const onDamaged = (blockId: string, error: PermanentError): void => {
+    if (blockId > after) damaged.push(damagedToWire(blockId, error));
+  };
+  // A client that does not ask for those is told of the first as of a failure.
+  const blocks = pool.list(signal, query.get('damaged') === '1' ? { trashed, onDamaged } : { trashed });
+  await answerLines(response, () => linesAfter(blocks, damaged, after), signal);
 }
 
-async function* statsAfter(blocks: AsyncIterable<BlockStat>, after: string): AsyncIterable<unknown> {
-  for await (const stat of blocks) if (stat.blockId > after) yield statToWire(stat);
+/** `damaged` fills as `blocks` is read; both together are in order of id. */
+async function* linesAfter(blocks: AsyncIterable<BlockStat>, damaged: unknown[], after: string): AsyncIterable<unknown> {
+  for await (const stat of blocks) {
+    yield* damaged.splice(0);
+    if (stat.blockId > after) yield statToWire(stat);
+  }
+  yield* damaged.splice(0);
 }
 
 const collectBody = z.object({ job_id: z.string().min(1).max(100), wait_limit_ms: z.number().nonnegative().optional() });

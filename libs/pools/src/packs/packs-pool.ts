@@ -6,6 +6,7 @@ import { PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
+import { listed } from '../listed.ts';
 import type {
   BlockMeta,
   BlockReader,
@@ -13,6 +14,7 @@ import type {
   BlockWriter,
   CollectOptions,
   CollectReport,
+  ListOptions,
   Pool,
   PoolProbe,
   WriteSession,
@@ -147,14 +149,14 @@ class PacksPool implements Pool {
     await sweepBlock(this.#backend, blockId, fence, signal);
   }
 
-  async *list(signal: AbortSignal, options: { trashed?: boolean } = {}): AsyncIterable<BlockStat> {
+  async *list(signal: AbortSignal, options: ListOptions = {}): AsyncIterable<BlockStat> {
     await this.#requireMark(signal, 'pool_not_initialised');
     let last = '';
     for await (const { key } of this.#backend.list(BLOCKS_PREFIX, signal)) {
       const blockId = key.split('/')[1] ?? '';
       if (blockId === last) continue;
       last = blockId;
-      const found = await this.#committed(blockId, signal, options.trashed === true);
+      const found = await listed(blockId, options, () => this.#committed(blockId, signal, options.trashed === true));
       if (found !== null) yield statOf(blockId, found);
     }
   }

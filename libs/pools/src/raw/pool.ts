@@ -8,12 +8,14 @@ import { throwIfCancelled } from '../cancel.ts';
 import { isMissing, mapped } from '../fs/durable.ts';
 import { isKeySegment } from '../keys.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
+import { listed } from '../listed.ts';
 import type {
   BlockReader,
   BlockStat,
   BlockWriter,
   CollectOptions,
   CollectReport,
+  ListOptions,
   Pool,
   PoolProbe,
   WriteSession,
@@ -144,10 +146,10 @@ class RawPool implements Pool {
   }
 
   /** Memory: the names of the blocks. */
-  async *list(signal: AbortSignal, options: { trashed?: boolean } = {}): AsyncIterable<BlockStat> {
+  async *list(signal: AbortSignal, options: ListOptions = {}): AsyncIterable<BlockStat> {
     await this.#ready(signal);
     for (const blockId of await mapped(() => this.#blockNames())) {
-      const found = await this.#committed(blockId, signal, options.trashed === true);
+      const found = await listed(blockId, options, () => this.#committed(blockId, signal, options.trashed === true));
       if (found !== null) yield statOf(blockId, found.entry);
     }
   }

@@ -27,6 +27,16 @@ export function statToWire(stat: BlockStat): Record<string, unknown> {
   };
 }
 
+/** A block of a list that is damaged: in the place of its stat. */
+export function damagedFrom(value: unknown): { blockId: string; error: PermanentError } {
+  const { block_id, code, message } = fields(value);
+  return { blockId: text(block_id), error: new PermanentError(text(code), text(message)) };
+}
+
+export function damagedToWire(blockId: string, { code, message }: PermanentError): Record<string, unknown> {
+  return { damaged: { block_id: blockId, code, message } };
+}
+
 export function preparedFrom(value: unknown): Prepared {
   const { root_digest, stored_bytes } = fields(value);
   return { rootDigest: digest(root_digest), storedBytes: whole(stored_bytes) };

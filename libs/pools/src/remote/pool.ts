@@ -9,12 +9,13 @@ import type {
   BlockWriter,
   CollectOptions,
   CollectReport,
+  ListOptions,
   Pool,
   PoolProbe,
   WriteSession,
 } from '../pool.ts';
 import { MAX_TRIES, mayTryAgain, pauseBefore } from './again.ts';
-import { fields, openedFrom, probeFrom, reportFrom, statFrom, whole } from './answers.ts';
+import { damagedFrom, fields, openedFrom, probeFrom, reportFrom, statFrom, whole } from './answers.ts';
 import type { RemoteClient } from './client.ts';
 import { encodeChunk } from './encode.ts';
 import { RemoteReader } from './reader.ts';
@@ -80,16 +81,23 @@ export class RemotePool implements Pool {
   }
 
   /** A list that breaks off goes on after the last block that it told. */
-  async *list(signal: AbortSignal, options: { trashed?: boolean } = {}): AsyncIterable<BlockStat> {
+  async *list(signal: AbortSignal, options: ListOptions = {}): AsyncIterable<BlockStat> {
     const trashed = options.trashed === true ? '1' : '0';
+    const damaged = options.onDamaged === undefined ? '' : '&damaged=1';
     let last = '';
     for (let tries = 1; ; tries++) {
-      const path = `/blocks?trashed=${trashed}&after=${encodeURIComponent(last)}`;
+      const path = `/blocks?trashed=${trashed}${damaged}&after=${encodeURIComponent(last)}`;
       try {
         for await (const line of this.#client.lines({ method: 'GET', path, block: null, right: 'manage' }, signal)) {
+          tries = 1;
+          if (line.damaged !== undefined) {
+            const { blockId, error } = damagedFrom(line.damaged);
+            last = blockId;
+            options.onDamaged?.(blockId, error);
+            continue;
+          }
           const stat = statFrom(line);
           last = stat.blockId;
-          tries = 1;
           yield stat;
         }
         return;

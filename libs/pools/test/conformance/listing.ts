@@ -1,7 +1,8 @@
+import type { PermanentError } from '@openservice/domain';
 import type { BlockMeta, BlockStat } from '@openservice/pools';
 import { expect } from 'chai';
 import { fill, rootOf } from './content.ts';
-import { freshSmall, type SuiteRun, signal } from './suite.ts';
+import { codeOf, freshSmall, type SuiteRun, signal } from './suite.ts';
 
 const META: BlockMeta = {
   name: 'Datenbank – "Größe" / 1',
@@ -56,6 +57,21 @@ export function describeListing(run: SuiteRun): void {
       for (const { blockId, meta } of found) expect(meta ?? null, blockId).to.deep.equal(blockId === 'block-a' ? META : null);
       expect((await suite.pool.stat('block-a', signal))?.meta).to.deep.equal(META);
       expect((await suite.pool.stat('block-e', signal))?.meta ?? null).to.equal(null);
+    });
+
+    suite.alone('tells of a block that is damaged as a whole, and lists the others', async (own) => {
+      for (const blockId of ['block-a', 'block-b', 'block-c', 'block-d']) await own.stored(block, { blockId });
+      for (const blockId of ['block-a', 'block-c', 'block-d']) await own.place.lose(blockId);
+      const pool = own.reopened();
+      const told: string[] = [];
+      const onDamaged = (blockId: string, error: PermanentError): void => {
+        expect([error.code, error.outcome], error.message).to.deep.equal(['damaged_block', 'permanent']);
+        expect(error.message).to.contain(blockId);
+        told.push(blockId);
+      };
+      for await (const { blockId } of pool.list(signal, { onDamaged })) told.push(`${blockId} whole`);
+      expect(told).to.deep.equal(['block-a', 'block-b whole', 'block-c', 'block-d']);
+      expect(await codeOf(own.listed({}, pool))).to.equal('damaged_block');
     });
 
     suite.alone('keeps what a block was stored with in the trash and out of it; lists an empty pool', async (own) => {

@@ -20,6 +20,8 @@ export interface PoolUnderTest {
   open(): Pool;
   /** Damages the stored bytes of some data chunk of a committed block; others in the same pool may be damaged with it. */
   corrupt(blockId: string): Promise<void>;
+  /** Deletes what a committed block cannot be without, its manifest or its files, as somebody's hand would; its ledger stays. */
+  lose(blockId: string): Promise<void>;
   destroy(): Promise<void>;
 }
 
