@@ -18,6 +18,6 @@ RUN npm ci --omit=dev --no-audit --no-fund \
 USER node
 VOLUME /data
 ENV OPENSERVICE_DATA_DIR=/data OPENSERVICE_IMPORT_ROOTS=/data/import OPENSERVICE_HTTP_HOST=0.0.0.0 OPENSERVICE_HTTP_PORT=8080
-EXPOSE 8080 9527
+EXPOSE 8080 9527 10809
 # exec form and no shell: SIGTERM reaches the program itself, and it stops cleanly.
 CMD ["node", "apps/center/src/main.ts"]

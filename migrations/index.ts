@@ -2,5 +2,10 @@
 import type { MigrationInterface } from 'typeorm';
 import { Foundation1763800000001 } from './0001-foundation.ts';
 import { StorageEngine1763900000002 } from './0002-storage-engine.ts';
+import { Instances1764000000003 } from './0003-instances.ts';
 
-export const MIGRATIONS: (new () => MigrationInterface)[] = [Foundation1763800000001, StorageEngine1763900000002];
+export const MIGRATIONS: (new () => MigrationInterface)[] = [
+  Foundation1763800000001,
+  StorageEngine1763900000002,
+  Instances1764000000003,
+];

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { type HttpCenter, httpCenter, s3Body } from './support/http-center.ts';
+import { loaded } from './support/instances.ts';
 
 const VALUES: unknown[] = [
   null,
@@ -32,6 +33,7 @@ describe('http: any value in any field', () => {
     await center.addNode('n1');
     const [local, cloud] = [await center.pool('local'), await center.pool('s3')];
     const block = await center.block([local]);
+    const instance = await loaded(center, { block_id: await center.block([local]) });
     const file = { type: 'file', node_id: 'n1', path: '/in/a' };
     requests = [
       ['PUT', 'pools', { type: 'local', name: 'a', node_id: 'n1', path: '/a' }],
@@ -57,6 +59,11 @@ describe('http: any value in any field', () => {
       ['POST', `blocks/${block}?action=move`, { pool_id: cloud, from_pool_id: cloud }],
       ['POST', `blocks/${block}?action=verify`, { from_pool_id: local, sample: 0.5, repair: true }],
       ['POST', `blocks/${block}?action=undelete`, {}],
+      ['PUT', 'cdm_instances', { block_id: block, node_id: 'n1', read_only: false, name: 'i', from_pool_id: local }],
+      ['PUT', 'cdm_instances', { set_id: local }],
+      ['POST', `cdm_instances/${instance}?action=save`, { pool_id: cloud, name: 's', set_id: local, bandwidth: 5 }],
+      ['POST', `cdm_instances/${instance}?action=hydrate`, { pool_id: cloud, bandwidth: 5 }],
+      ['POST', `cdm_instances/${instance}?action=rewind`, {}],
     ];
   });
   after(() => center?.stop());
@@ -84,7 +91,7 @@ describe('http: any value in any field', () => {
   it('is taken, or refused with a problem, in the query and the path too', async () => {
     const values = ['', '%00', '%F0%9F%98%80', '%ff', "'", '..%2f', '9007199254740993', 'x'.repeat(5000)];
     const params = ['limit', 'marker', 'sort', 'filter', 'state', 'pool_id', 'set_id', 'node_id', 'kind', 'type', 'nope'];
-    for (const list of ['pools', 'sets', 'blocks', 'jobs', 'nodes']) {
+    for (const list of ['pools', 'sets', 'blocks', 'cdm_instances', 'jobs', 'nodes']) {
       for (const value of values) {
         for (const param of params) {
           const answer = await center.send('GET', `${list}?${param}=${value}`);

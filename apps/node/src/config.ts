@@ -1,6 +1,6 @@
 /** The node's configuration, from the environment. */
 import { isAbsolute, normalize } from 'node:path';
-import { DEFAULT_POOL_PORT, isNodeId } from '@openservice/domain';
+import { DEFAULT_POOL_PORT, isNodeId, MIB } from '@openservice/domain';
 import { LOG_LEVELS, portText, readConfig, urlText } from '@openservice/runtime';
 import { z } from 'zod';
 
@@ -29,8 +29,21 @@ const variables = {
   OPENSERVICE_POOL_PORT: portText.default(DEFAULT_POOL_PORT),
   /** The host name that others reach the pool server by; not set: that of OPENSERVICE_POOL_HOST, or of the machine where that is all addresses. */
   OPENSERVICE_POOL_ADVERTISE: hostText.optional(),
-  /** Kept for live disks; nothing listens there yet, so the node tells no endpoint. */
-  OPENSERVICE_NBD_PORT: portText.optional(),
+  /** The address that live disks are served on over NBD; not set: this machine alone. */
+  OPENSERVICE_NBD_HOST: hostText.default('127.0.0.1'),
+  /** The port that live disks are served on; 0: any that is free. */
+  OPENSERVICE_NBD_PORT: portText.default(10_809),
+  /** The host name that clients reach live disks by; not set: that of OPENSERVICE_NBD_HOST, or of the machine where that is all addresses. */
+  OPENSERVICE_NBD_ADVERTISE: hostText.optional(),
+  /** TLS for NBD over TCP, with the node's own certificate. The Unix socket is always in the clear. */
+  OPENSERVICE_NBD_TLS: z.enum(['off', 'optional', 'required']).default('off'),
+  /** MiB of memory for what live disks have read of their blocks, over all disks. */
+  OPENSERVICE_CACHE_MIB: z.coerce
+    .number()
+    .int('it must be an integer')
+    .min(4, 'it must be 4 at least')
+    .max(1_048_576)
+    .default(128),
   OPENSERVICE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
 };
 
@@ -43,6 +56,11 @@ export interface NodeConfig {
   readonly poolHost: string;
   readonly poolPort: number;
   readonly poolAdvertise: string | null;
+  readonly nbdHost: string;
+  readonly nbdPort: number;
+  readonly nbdAdvertise: string | null;
+  readonly nbdTls: 'off' | 'optional' | 'required';
+  readonly cacheBytes: number;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -58,6 +76,11 @@ export function readNodeConfig(environment: Record<string, string | undefined>):
     poolHost: given.OPENSERVICE_POOL_HOST,
     poolPort: given.OPENSERVICE_POOL_PORT,
     poolAdvertise: given.OPENSERVICE_POOL_ADVERTISE ?? null,
+    nbdHost: given.OPENSERVICE_NBD_HOST,
+    nbdPort: given.OPENSERVICE_NBD_PORT,
+    nbdAdvertise: given.OPENSERVICE_NBD_ADVERTISE ?? null,
+    nbdTls: given.OPENSERVICE_NBD_TLS,
+    cacheBytes: given.OPENSERVICE_CACHE_MIB * MIB,
     logLevel: given.OPENSERVICE_LOG_LEVEL,
   });
 }

@@ -1,5 +1,6 @@
 /** Wiring only. */
 import { mkdirSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Agent, createAgent } from '@openservice/agent';
 import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
@@ -12,6 +13,8 @@ import { type NodeConfig, readNodeConfig } from './config.ts';
 import { ContentStore } from './content/content-store.ts';
 import { ImportRoots } from './import-roots.ts';
 import { makeHandlers } from './jobs/all.ts';
+import { Instances } from './mounts/instances.ts';
+import { loadCertificate } from './pool-server/certificate.ts';
 import { createPoolServer, type PoolServer } from './pool-server/server.ts';
 import { Pools } from './pools-access.ts';
 import { makeEndpoints } from './rpc/endpoints.ts';
@@ -25,6 +28,7 @@ interface Standing {
   center: Center;
   pools: Pools;
   poolServer: PoolServer;
+  instances: Instances;
   agent: Agent;
 }
 
@@ -111,11 +115,35 @@ async function run(config: NodeConfig): Promise<void> {
       await there.poolServer?.part.stop();
     },
   };
+  const instances: Part = {
+    name: 'instances',
+    async start(signal) {
+      const pools = need('pools');
+      const { nbdHost: host, nbdPort: port, nbdAdvertise, nbdTls: mode, cacheBytes } = config;
+      const every = host === '0.0.0.0' || host === '::';
+      there.instances = new Instances({
+        directory: join(dataDir, 'instances'),
+        socket: join(scratchDir, 'nbd.sock'),
+        tcp: { host, port },
+        // After the pool server's start, which makes the certificate where there is none.
+        ...(mode === 'off' ? {} : { tls: { mode, ...(await loadCertificate(dataDir, nodeId)) } }),
+        advertise: nbdAdvertise ?? (every ? hostname() : host),
+        cacheBytes,
+        pool: (poolId, stopped) => pools.get(poolId, stopped),
+        log,
+      });
+      await there.instances.part.start(signal);
+    },
+    async stop() {
+      await there.instances?.part.stop();
+    },
+  };
   const agent: Part = {
     name: 'agent',
     async start() {
       const [nc, pools, workers, server] = [need('nc'), need('pools'), need('workers'), need('poolServer')];
-      const deps = { pools, importRoots, workers, center: need('center'), content, scratchDir };
+      const live = need('instances');
+      const deps = { pools, importRoots, workers, center: need('center'), content, scratchDir, instances: live };
       const made = createAgent({
         nodeId,
         name: nodeId,
@@ -128,8 +156,9 @@ async function run(config: NodeConfig): Promise<void> {
           import_roots: importRoots.list,
           pool_endpoint: server.endpoint,
           pool_fingerprint: server.fingerprint,
-          nbd_endpoint: null,
+          nbd_endpoint: live.endpoint,
         }),
+        instances: () => live.reports(),
         onTokenKey: (key) => server.setTokenKey(key),
         log,
       });
@@ -142,5 +171,5 @@ async function run(config: NodeConfig): Promise<void> {
     },
   };
   // Stopped in the reverse: first the jobs, then what others read here, then the pools under both.
-  await runProcess([nats, storage, poolServer, agent], { log, stopLimitMs: 15_000 });
+  await runProcess([nats, storage, poolServer, instances, agent], { log, stopLimitMs: 15_000 });
 }

@@ -7,11 +7,12 @@ import { type ChunkWorkers, createChunkWorkers } from '@openservice/codec';
 import { newId, type PoolSpec, TransientError } from '@openservice/domain';
 import { openPool, type Pool } from '@openservice/pools';
 import { type JobParams, type JobResult, jobParams, type Progress } from '@openservice/protocol';
-import type { CenterReply, CenterRequest } from '@openservice/runtime';
+import { type CenterReply, type CenterRequest, createLog } from '@openservice/runtime';
 import { ContentStore } from '../src/content/content-store.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
 import type { CenterCalls } from '../src/jobs/deps.ts';
+import { Instances } from '../src/mounts/instances.ts';
 
 export const CHUNK = 64 * 1024;
 export const SIZE = 50 * CHUNK + 77;
@@ -107,13 +108,24 @@ export class Bench {
   readonly handlers: ReturnType<typeof makeHandlers>;
   readonly center = new HandCenter();
   readonly content: ContentStore;
+  readonly instances: Instances;
 
   constructor(dir: string) {
     this.dir = dir;
     this.image = join(dir, 'disk.img');
     this.workers = createChunkWorkers({ threads: 1 });
     this.content = new ContentStore(join(dir, 'content'));
+    this.instances = new Instances({
+      directory: join(dir, 'instances'),
+      socket: join(dir, 'nbd.sock'),
+      tcp: { host: '127.0.0.1', port: 0 },
+      advertise: '127.0.0.1',
+      cacheBytes: 16 * 1024 * 1024,
+      pool: async (id) => this.pools.get(id) ?? Promise.reject(new TransientError('unreachable', `Pool ${id} is away.`)),
+      log: createLog({ name: 'bench', level: 'silent' }),
+    });
     this.handlers = makeHandlers({
+      instances: this.instances,
       pools: {
         get: async (id) => {
           const pool = this.pools.get(id);

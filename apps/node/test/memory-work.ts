@@ -5,14 +5,15 @@
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import '@openservice/agent';
-import '@openservice/runtime';
 import { createChunkWorkers } from '@openservice/codec';
 import { newId } from '@openservice/domain';
 import { createFsBackend, createPacksPool, openPool, type Pool } from '@openservice/pools';
 import { jobParams } from '@openservice/protocol';
+import { createLog } from '@openservice/runtime';
 import { ContentStore } from '../src/content/content-store.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
+import { Instances } from '../src/mounts/instances.ts';
 import { contextOf, HandCenter } from './jobs-bench.ts';
 
 const MIB = 1024 * 1024;
@@ -32,7 +33,17 @@ const pools = new Map<string, Pool>([
   [dedup, openPool({ id: dedup, type: 'dedup', ...place, path: join(dir, 'dedup') }, { workers, cacheDir })],
 ]);
 for (const pool of pools.values()) await pool.probe({ create: true }, never);
+const instances = new Instances({
+  directory: join(dir, 'instances'),
+  socket: join(dir, 'nbd.sock'),
+  tcp: { host: '127.0.0.1', port: 0 },
+  advertise: '127.0.0.1',
+  cacheBytes: 16 * 1024 * 1024,
+  pool: async (id) => pools.get(id) ?? Promise.reject(new Error(`no pool ${id}`)),
+  log: createLog({ name: 'memory', level: 'silent' }),
+});
 const handlers = makeHandlers({
+  instances,
   pools: {
     get: async (id) => {
       const pool = pools.get(id);

@@ -3,6 +3,7 @@ import type { Row } from '../row.ts';
 import { sentAgainAfterKill } from './crash.ts';
 import { dedupBesideBackups } from './dedup.ts';
 import { dispatchLatency } from './dispatch.ts';
+import { instancesBesideNbdServers } from './instances.ts';
 import { localCopyBesideCp } from './local-copy.ts';
 import { memoryOfLargePool } from './pool-size.ts';
 import { hugeBesideSmall } from './sparse.ts';
@@ -17,5 +18,6 @@ export const GROUPS: Readonly<Record<string, (lab: Lab, repetitions: number) => 
   s3: s3BesideRclone,
   sparse: hugeBesideSmall,
   'pool-size': memoryOfLargePool,
+  instances: instancesBesideNbdServers,
   crash: sentAgainAfterKill,
 };

@@ -3,7 +3,7 @@
  * away or lose all at any time; the journal carries the node through it.
  */
 import { CancelledError, FencedError, JOB_KINDS, PermanentError } from '@openservice/domain';
-import type { Command, Verdict } from '@openservice/protocol';
+import type { Command, InstanceReport, Verdict } from '@openservice/protocol';
 import type { Logger } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import { Commands } from './commands.ts';
@@ -25,6 +25,8 @@ export interface AgentOptions {
   handlers: HandlerTable;
   /** Asked at each sync. */
   describe: () => NodeDescription;
+  /** Asked at each sync: live disks of the node. Left out: it has none. */
+  instances?: (() => Promise<InstanceReport[]>) | undefined;
   /** Called at each sync with the center's public key for pool tokens (SPKI DER, base64). */
   onTokenKey?: ((key: string) => void) | undefined;
   log: Logger;
@@ -88,6 +90,7 @@ class NodeAgent implements Agent {
       epoch,
       kinds: JOB_KINDS,
       describe: options.describe,
+      instances: options.instances,
       journal,
       log,
       onVerdict: (key, verdict) => this.#onVerdict(key, verdict),

@@ -4,7 +4,7 @@
  * cannot remember must not be given work.
  */
 import { asOpenServiceError, FencedError } from '@openservice/domain';
-import type { Verdict } from '@openservice/protocol';
+import type { InstanceReport, Verdict } from '@openservice/protocol';
 import { Backoff, callCenter, type Logger, onReconnect, orAborted, sleep } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import type { AttemptKey, Journal } from './journal/journal.ts';
@@ -30,6 +30,8 @@ export interface PresenceOptions {
   epoch: number;
   kinds: readonly string[];
   describe: () => NodeDescription;
+  /** Live disks of the node; left out: it has none. */
+  instances: (() => Promise<InstanceReport[]>) | undefined;
   journal: Journal;
   log: Logger;
   onVerdict: (key: AttemptKey, verdict: Verdict) => void;
@@ -129,9 +131,10 @@ export class Presence {
 
   async #sync(): Promise<void> {
     const { nc, nodeId, name, version, epoch, kinds, describe, journal, log, onVerdict, onSynced, onTokenKey } = this.#options;
+    const instances = (await this.#options.instances?.()) ?? [];
     const sentAt = performance.now();
     const held = journal.held(HELD_LIMIT);
-    const request = { node_id: nodeId, name, epoch, version, kinds: [...kinds], held, ...describe() };
+    const request = { node_id: nodeId, name, epoch, version, kinds: [...kinds], held, instances, ...describe() };
     const reply = await orAborted(callCenter(nc, nodeId, 'sync', request, { timeoutMs: CALL_MS }), this.#stopping.signal);
     this.#heartbeatMs = reply.heartbeat_ms;
     this.#leaseUntil = sentAt + reply.lease_ms;
@@ -141,6 +144,11 @@ export class Presence {
       if (verdict !== 'continue') log.info({ job_id, attempt, verdict }, 'The center answered for an attempt.');
       onVerdict({ jobId: job_id, attempt }, verdict);
     }
+    if (reply.unknown_instances.length > 0)
+      log.warn(
+        { instances: reply.unknown_instances },
+        'The center does not know these instances; they are served on until a person removes them.',
+      );
     onSynced();
   }
 

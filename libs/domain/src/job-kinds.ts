@@ -11,5 +11,10 @@ export const JOB_KINDS = [
   'gc',
   'pool_verify',
   'rebuild',
+  'load',
+  'unload',
+  'save',
+  'rewind',
+  'hydrate',
 ] as const;
 export type JobKind = (typeof JOB_KINDS)[number];

@@ -14,6 +14,8 @@ export interface BlockDevice {
   read(offset: number, target: Buffer): Promise<void>;
   /** `bytes` are the device's until it resolves. `fua`: on stable storage once it resolves. */
   write(offset: number, bytes: Buffer, fua: boolean): Promise<void>;
+  /** Does a write without FUA before it returns, as `readNow` does a read; false: nothing of it counts, use `write`. Left out: never. */
+  writeNow?(offset: number, bytes: Buffer): boolean;
   /** The range reads as zeros from now on, never as what a base has there. `hole` false: room for it is kept. */
   zero(offset: number, length: number, options: { hole: boolean; fua: boolean }): Promise<void>;
   /** All that resolved before the call is on stable storage once this resolves: it survives SIGKILL and, as far as fsync can, a power cut. */

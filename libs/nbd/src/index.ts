@@ -1,8 +1,13 @@
+export type { DiskReader } from './cache/disk-reader.ts';
+export { ReaderDevice, type ReaderDeviceOptions } from './cache/reader-device.ts';
+export { UnitCache, type UnitCacheOptions } from './cache/unit-cache.ts';
 export { connectNbd } from './connect.ts';
 export type { BlockDevice, DeviceExtent } from './device.ts';
 export { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
-export { Overlay, type OverlayOptions } from './overlay/overlay.ts';
+export { type FrozenDisk, LayeredDisk, type LayeredDiskOptions } from './overlay/layered-disk.ts';
+export { Overlay, type OverlayLimits, type OverlayOptions } from './overlay/overlay.ts';
 export type * from './port.ts';
 export { type NbdCounters, type NbdExport, type NbdExports, newCounters } from './server/exports.ts';
 export { NbdServer, type NbdServerOptions } from './server/server.ts';
+export { SwitchDevice } from './switch-device.ts';
 export { type NbdAddress, parseNbdUri } from './uri.ts';

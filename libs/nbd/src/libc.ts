@@ -2,9 +2,10 @@
 import koffi from 'koffi';
 
 type Call = (...args: unknown[]) => number | bigint;
+type AsyncCall = Call & { async: (...args: [...unknown[], (error: unknown, result: number | bigint) => void]) => void };
 
 interface Libc {
-  fallocate: Call;
+  fallocate: AsyncCall;
   preadv2: Call;
 }
 
@@ -20,7 +21,7 @@ function libc(): Libc | null {
     const library = koffi.load(null);
     koffi.struct('OverlayIovec', { base: 'void *', length: 'size_t' });
     loaded = {
-      fallocate: library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as Call,
+      fallocate: library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as unknown as AsyncCall,
       preadv2: library.func('int64_t preadv2(int fd, OverlayIovec *parts, int count, int64_t offset, int flags)') as Call,
     };
   } catch {
@@ -32,6 +33,15 @@ function libc(): Libc | null {
 /** True when the range has become a hole of the file, its size as before; false when this cannot be done here. */
 export function punchHole(fd: number, offset: number, length: number): boolean {
   return Number(libc()?.fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, length) ?? -1) === 0;
+}
+
+/** As `punchHole`, on another thread: a large one takes its time. */
+export function punchHoleAside(fd: number, offset: number, length: number): Promise<boolean> {
+  const calls = libc();
+  if (calls === null) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    calls.fallocate.async(fd, PUNCH_HOLE_KEEP_SIZE, offset, length, (error, result) => resolve(!error && Number(result) === 0));
+  });
 }
 
 /** Reads what the kernel has in memory, and never waits for a disk. True: `target` is full; false: nothing is known of what it holds. */

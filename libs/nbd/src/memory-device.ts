@@ -6,7 +6,7 @@ const ZEROS = Buffer.alloc(PAGE);
 
 export interface MemoryDeviceOptions {
   readOnly?: boolean;
-  /** False: every read takes the slow way. Default true. */
+  /** False: every read and write takes the slow way. Default true. */
   hot?: boolean;
 }
 
@@ -33,6 +33,11 @@ export class MemoryDevice implements BlockDevice {
   async read(offset: number, target: Buffer): Promise<void> {
     await Promise.resolve();
     this.bytes.copy(target, 0, offset, offset + target.length);
+  }
+
+  writeNow(offset: number, bytes: Buffer): boolean {
+    if (this.#hot) bytes.copy(this.bytes, offset);
+    return this.#hot;
   }
 
   async write(offset: number, bytes: Buffer): Promise<void> {

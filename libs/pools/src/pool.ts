@@ -39,6 +39,13 @@ export interface BlockReader extends ChunkSource {
   readonly rootDigest: Buffer;
   /** Any bytes, checked; for live disks. PermanentError `out_of_range` past the end. */
   read(offset: number, length: number, signal: AbortSignal): Promise<Buffer>;
+  /** As `read`, into all of `target`; a shared buffer spares a copy. What it holds after a rejection is not known. */
+  readInto?(offset: number, target: Buffer, signal: AbortSignal): Promise<void>;
+  /**
+   * Fills `target` before it returns, where the bytes are at hand and were checked before; false says nothing of what `target` holds: use read.
+   * Left out where the store never has them so.
+   */
+  readNow?(offset: number, target: Buffer): boolean;
   /**
    * Chunk `index` compressed as it is stored, its frames checked by their CRCs but not decoded: whoever takes it checks it against the
    * digest. Null where it is not stored so (a hole, a raw image, an encrypted pool): use readChunk.

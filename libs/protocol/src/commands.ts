@@ -57,6 +57,19 @@ const common = {
 };
 const written = { ...common, meta: blockMetaSchema.optional() };
 
+/** A disk of an instance, by its place in it; `pool_id`: the replica that is read. */
+const instanceDisk = z.object({ index: z.number().int().nonnegative(), block: blockRef, pool_id: z.string() });
+export type InstanceDisk = z.infer<typeof instanceDisk>;
+
+/** What a disk of an instance becomes: a new block in `pool_id`, whose parent is the disk's base. */
+const savedDisk = z.object({
+  index: z.number().int().nonnegative(),
+  block_id: z.string(),
+  pool_id: z.string(),
+  meta: blockMetaSchema.optional(),
+});
+export type SavedDisk = z.infer<typeof savedDisk>;
+
 /** What each kind of job is told. */
 export const jobParams = {
   import: z.object({
@@ -109,6 +122,21 @@ export const jobParams = {
   /** Every block that the pool holds. */
   pool_verify: z.object({ ...common, pool_id: z.string(), sample: z.number().positive().max(1).default(1) }),
   rebuild: z.object({ pool_id: z.string() }),
+  /** All disks of the instance, or none. Ends when they can be read over NBD. Repeated: they are there already. */
+  load: z.object({
+    instance_id: z.string(),
+    name: z.string(),
+    read_only: z.boolean(),
+    disks: z.array(instanceDisk).min(1).max(256),
+  }),
+  /** What was written is saved first where `save` names new blocks; then the disks go, and with them what was written. */
+  unload: z.object({ ...common, instance_id: z.string(), save: z.array(savedDisk).nullable().default(null) }),
+  /** New blocks of what the disks hold at one moment; the instance goes on. */
+  save: z.object({ ...common, instance_id: z.string(), save: z.array(savedDisk).min(1) }),
+  /** The disks are their blocks again; clients are disconnected. */
+  rewind: z.object({ instance_id: z.string() }),
+  /** Each disk's base is copied into a pool near the node while it is used, and read from there once it is whole. */
+  hydrate: z.object({ ...common, instance_id: z.string(), pool_id: z.string(), disks: z.array(instanceDisk).min(1) }),
 } as const satisfies Record<(typeof JOB_KINDS)[number], z.ZodType>;
 export type JobParams = { [Kind in keyof typeof jobParams]: z.infer<(typeof jobParams)[Kind]> };
 

@@ -29,6 +29,8 @@ export const failureSchema = z.object({ code: z.string().max(64), message: z.str
 /** A replica as the job left it. */
 const replicaResult = z.object({
   pool_id: z.string(),
+  /** Of which block; left out: of the job's own. */
+  block_id: z.string().optional(),
   state: z.enum(['available', 'removed', 'trashed', 'damaged']),
   stored_bytes: bytes,
 });
@@ -38,6 +40,11 @@ export const jobResult = z.object({
   root_digest: z.string().nullable(),
   size: bytes.nullable(),
   replicas: z.array(replicaResult),
+  /** New blocks of a job that makes several. */
+  blocks: z
+    .array(z.object({ id: z.string(), size: bytes, root_digest: z.string() }))
+    .max(256)
+    .optional(),
   /** Verified now (a verify, or a full read back): the center stamps the replicas. */
   verified: z.boolean(),
   progress: progressSchema.nullable(),

@@ -68,6 +68,30 @@ export const VERDICTS = ['continue', 'abort', 'resend', 'forget'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 const answersSchema = z.array(z.object({ job_id: z.string(), attempt: z.number().int(), verdict: z.enum(VERDICTS) }));
 
+/** How an instance is doing. Bytes are counted since the node's start. */
+export const instanceReport = z.object({
+  instance_id: z.string(),
+  state: z.enum(['loaded', 'error']),
+  /** Why, where it is `error`. */
+  message: z.string().nullable(),
+  disks: z.array(
+    z.object({
+      index: z.number().int().nonnegative(),
+      block_id: z.string(),
+      pool_id: z.string(),
+      overlay_bytes: z.number().int().nonnegative(),
+      bytes_read: z.number().int().nonnegative(),
+      bytes_written: z.number().int().nonnegative(),
+      connections: z.number().int().nonnegative(),
+      /** Path of the Unix socket. */
+      socket: z.string(),
+      /** Names of the export, the first is the one to use. */
+      exports: z.array(z.string()).min(1),
+    }),
+  ),
+});
+export type InstanceReport = z.infer<typeof instanceReport>;
+
 /** What a node asks of a center. Subject: centerRpcSubject(node, method). */
 export const centerRpc = {
   /** At connect, and every minute: who I am and what I hold. Makes the node's durable consumer where it is missing. */
@@ -85,9 +109,13 @@ export const centerRpc = {
       pool_fingerprint: z.string().nullable().default(null),
       nbd_endpoint: z.string().nullable(),
       held: z.array(heldSchema).max(10_000),
+      /** Instances that the node serves, or keeps and cannot serve now. */
+      instances: z.array(instanceReport).max(1000).default([]),
     }),
     reply: z.object({
       answers: answersSchema,
+      /** Instances that the center does not know (any more): a person decides; the node goes on with them. */
+      unknown_instances: z.array(z.string()).default([]),
       heartbeat_ms: z.number().int().positive(),
       /** Without an answer to a heartbeat for this long, the node stops committing and deleting by itself. */
       lease_ms: z.number().int().positive(),
@@ -203,6 +231,8 @@ export const nodeRpc = {
     }),
     reply: z.object({}),
   },
+  /** How an instance is doing now. PermanentError `instance_not_found`. */
+  instance_stat: { request: z.object({ instance_id: z.string() }), reply: instanceReport },
   /** Drops what a client sent for a block that will not be imported. Repeated: nothing. */
   content_drop: { request: z.object({ block_id: z.string() }), reply: z.object({}) },
   /** Told after the ingest of events has committed: the node may drop them from its outbox. Sent without waiting for a reply. */

@@ -78,7 +78,7 @@ describe('micro services', () => {
       const bad = await errorOf(callCenter(nc, node, 'heartbeat', { node_id: node, epoch: -1 }, { timeoutMs: 2000 }));
       expect(bad).to.include({ code: 'invalid_request' });
       expect(bad.message).to.include('epoch');
-      const sync = { node_id: node, name: 'n', epoch: 1, version: '1', kinds: [], held: [], import_roots: [] };
+      const sync = { node_id: node, name: 'n', epoch: 1, version: '1', kinds: [], held: [], instances: [], import_roots: [] };
       const request = { ...sync, pool_endpoint: null, pool_fingerprint: null, nbd_endpoint: null };
       const unexpected = await errorOf(callCenter(nc, node, 'sync', request, { timeoutMs: 2000 }));
       expect(unexpected).to.include({ code: 'internal', name: 'TransientError' });

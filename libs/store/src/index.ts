@@ -2,6 +2,7 @@ export * from './database.ts';
 export * from './schema/access-keys.ts';
 export * from './schema/audit.ts';
 export * from './schema/blocks.ts';
+export * from './schema/cdm-instances.ts';
 export * from './schema/claims.ts';
 export * from './schema/dead-letters.ts';
 export * from './schema/idempotency-keys.ts';

@@ -1,3 +1,4 @@
+import { MIGRATIONS } from '@openservice/migrations';
 import { expect } from 'chai';
 import { openDatabase } from '../src/database.ts';
 import { migrate } from '../src/index.ts';
@@ -18,7 +19,7 @@ describe('migrations', () => {
     await Promise.all(databases.map((database) => migrate(database)));
     const first = databases[0];
     const [row] = (await first?.query<{ n: string | number }[]>('SELECT COUNT(*) AS n FROM migrations')) ?? [];
-    expect(Number(row?.n)).to.equal(1);
+    expect(Number(row?.n)).to.equal(MIGRATIONS.length);
     await Promise.all(databases.map((database) => migrate(database)));
     await Promise.all(databases.map((database) => database.destroy()));
   });

@@ -9,6 +9,11 @@ const PEERS = {
   nbdkit: 'nbdkit',
   nbdinfo: 'libnbd-bin',
   nbdcopy: 'libnbd-bin',
+  nbdsh: 'python3-libnbd',
+  fio: 'fio',
+  mke2fs: 'e2fsprogs',
+  e2fsck: 'e2fsprogs',
+  debugfs: 'e2fsprogs',
   openssl: 'openssl',
 } as const;
 export type Peer = keyof typeof PEERS;

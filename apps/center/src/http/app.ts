@@ -3,6 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { accessKeyRoutes } from '../routes/access-keys.ts';
 import { blockRoutes } from '../routes/blocks.ts';
+import { cdmInstanceRoutes } from '../routes/cdm-instances.ts';
 import { jobRoutes } from '../routes/jobs.ts';
 import { nodeRoutes } from '../routes/nodes.ts';
 import { poolRoutes } from '../routes/pools.ts';
@@ -35,6 +36,7 @@ export function makeApp(deps: AppDeps): CenterApp {
   poolRoutes(api, deps);
   setRoutes(api, deps);
   blockRoutes(api, deps);
+  cdmInstanceRoutes(api, deps);
   jobRoutes(api, deps);
   nodeRoutes(api, deps);
   accessKeyRoutes(api, deps);

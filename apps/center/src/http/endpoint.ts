@@ -13,13 +13,13 @@ import type { AppEnv } from './deps.ts';
 import { readJson } from './request.ts';
 
 export type App = OpenAPIHono<AppEnv>;
-type ResourceKind = 'pool' | 'set' | 'block' | 'job' | 'node' | 'access_key';
+type ResourceKind = 'pool' | 'set' | 'block' | 'cdm_instance' | 'job' | 'node' | 'access_key';
 
 interface Common {
   path: string;
   summary: string;
   tag: string;
-  /** What the id in the path names; the parameter is `<kind>_id`. */
+  /** What the id in the path names; the parameter is `<kind>_id`, of a cdm_instance `ins_id`. */
   id?: ResourceKind;
   role?: Role;
 }
@@ -48,6 +48,7 @@ export const problemSchema = z
     detail: z.string(),
     errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
     job_id: z.string().optional(),
+    instance_id: z.string().optional(),
   })
   .openapi('Problem');
 
@@ -75,15 +76,18 @@ function queryOf(c: Context): Record<string, string | string[]> {
   return Object.fromEntries(entries.map(([name, values]) => [name, values.length === 1 ? values[0]! : values]));
 }
 
+const parameterOf = (kind: ResourceKind): string => (kind === 'cdm_instance' ? 'ins_id' : `${kind}_id`);
+
 function pathId(c: Context, kind: ResourceKind | undefined): string {
   if (kind === undefined) return '';
-  const id = c.req.param(`${kind}_id`) ?? '';
+  const id = c.req.param(parameterOf(kind)) ?? '';
   if (!hasForm(kind, id)) throw notFound(kind, id);
   return id;
 }
 
 function hasForm(kind: ResourceKind, id: string): boolean {
   if (kind === 'node') return isNodeId(id);
+  if (kind === 'cdm_instance') return isId('ins', id);
   return kind === 'access_key' ? /^[A-Z0-9]{8,40}$/.test(id) : isId(kind, id);
 }
 
@@ -162,7 +166,7 @@ function document(
     },
   ]);
   const request: Record<string, unknown> = {};
-  if (spec.id !== undefined) request.params = z.object({ [`${spec.id}_id`]: z.string() });
+  if (spec.id !== undefined) request.params = z.object({ [parameterOf(spec.id)]: z.string() });
   if (query !== undefined) request.query = query;
   if (body !== undefined) request.body = { required: true, content: { 'application/json': { schema: body } } };
   if (spec.method !== 'get') {

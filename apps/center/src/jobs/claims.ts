@@ -1,15 +1,17 @@
 /**
- * Claims: which job owns a block, a replica or a pool. They are taken and checked under the locks of the rows they are about,
- * blocks first, then pools, each in sorted order; they are released with the job's last state, in its transaction.
+ * Claims: which job owns a block, a replica, an instance or a pool. They are taken and checked under the locks of the rows they are about,
+ * blocks first, then instances, then pools, each in sorted order; they are released with the job's last state, in its transaction.
  */
 import { PermanentError } from '@openservice/domain';
 import type { EntityManager } from '@openservice/store';
 import type { ClaimRequest } from '../services/job-request.ts';
 
-/** Another job holds what this one needs. Codes `block_busy` and `pool_busy`; HTTP 409. */
+type BusyCode = 'block_busy' | 'instance_busy' | 'pool_busy';
+
+/** Another job holds what this one needs; HTTP 409. */
 export class ClaimConflictError extends PermanentError {
   readonly jobId: string;
-  constructor(code: 'block_busy' | 'pool_busy', message: string, jobId: string) {
+  constructor(code: BusyCode, message: string, jobId: string) {
     super(code, message);
     this.jobId = jobId;
   }
@@ -25,10 +27,19 @@ interface Holder {
 
 const marks = (items: readonly unknown[]): string => items.map(() => '?').join(', ');
 
-function parentOf(resource: string): { table: 'blocks' | 'pools'; id: string } {
+type Parent = 'blocks' | 'cdm_instances' | 'pools';
+
+const BUSY: Readonly<Record<Parent, readonly [BusyCode, string]>> = {
+  blocks: ['block_busy', 'Block'],
+  cdm_instances: ['instance_busy', 'Instance'],
+  pools: ['pool_busy', 'Pool'],
+};
+
+function parentOf(resource: string): { table: Parent; id: string } {
   const [kind, rest = ''] = resource.split(':');
   if (kind === 'block') return { table: 'blocks', id: rest };
   if (kind === 'replica') return { table: 'blocks', id: rest.split('/')[0] ?? '' };
+  if (kind === 'instance') return { table: 'cdm_instances', id: rest };
   // `pool-gc:` keeps collections of one pool apart from each other, and from nobody else.
   if (kind === 'pool' || kind === 'pool-gc') return { table: 'pools', id: rest };
   throw new PermanentError('internal', `A claim on "${resource}" is of no known kind.`);
@@ -40,7 +51,7 @@ async function lockParents(manager: EntityManager, claims: readonly ClaimRequest
     const { table, id } = parentOf(claim.resource);
     const key = `${table} ${id}`;
     // Shared pools are locked shared, so that jobs into one pool are accepted beside each other.
-    modes.set(key, modes.get(key) === true || table === 'blocks' || claim.mode === 'exclusive');
+    modes.set(key, modes.get(key) === true || table !== 'pools' || claim.mode === 'exclusive');
   }
   for (const [key, exclusive] of [...modes].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const [table, id] = key.split(' ');
@@ -61,7 +72,7 @@ export async function takeClaims(manager: EntityManager, jobId: string, claims: 
   const holder = holders.find((held) => held.mode === 'exclusive' || wanted.get(held.resource) === 'exclusive');
   if (holder !== undefined) {
     const { table, id } = parentOf(holder.resource);
-    const [code, what] = table === 'blocks' ? (['block_busy', 'Block'] as const) : (['pool_busy', 'Pool'] as const);
+    const [code, what] = BUSY[table];
     throw new ClaimConflictError(
       code,
       `${what} ${id} is in use by job ${holder.job_id} (${holder.kind}, ${holder.state}); wait for it or cancel it.`,

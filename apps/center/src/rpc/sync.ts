@@ -11,6 +11,7 @@ import { HEARTBEAT_MS, LEASE_MS, type Plane } from '../plane.ts';
 import { ensureNodeConsumer } from '../relay/streams.ts';
 import { staleEpoch } from './heartbeat.ts';
 import { findLost } from './lost-jobs.ts';
+import { agreeOnInstances } from './sync-instances.ts';
 
 /** A node that syncs every minute keeps what it holds from being overdue. */
 const HELD_MS = 120_000;
@@ -39,7 +40,8 @@ export async function sync(
   const continued = answers.filter((answer) => answer.verdict === 'continue').map((answer) => answer.job_id);
   await extend(plane.database, continued);
   if (await findLost(plane, request.node_id, request.held)) poke();
-  return { answers, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS, pool_token_key: tokenKey };
+  const unknown = await agreeOnInstances(plane.database, request.node_id, request.instances);
+  return { answers, unknown_instances: unknown, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS, pool_token_key: tokenKey };
 }
 
 export function verdictOn(held: HeldAttempt, job: JobRow | undefined, node: string): Verdict {

@@ -1,13 +1,14 @@
 /** A block goes with all its replicas, to the trash or for good; or one replica of it goes, for good. */
 import { newId } from '@openservice/domain';
-import type { JobParams } from '@openservice/protocol';
-import type { Block, EntityManager, Replica } from '@openservice/store';
+import { type JobParams, jobParams } from '@openservice/protocol';
+import { type Block, type EntityManager, JobSchema, type Replica } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { submitJob } from '../jobs/submit-job.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import { removeBlockRow } from './block-row.ts';
 import type { Caller } from './caller.ts';
 import { dropContent } from './content-drop.ts';
+import { refuseBlockInUse } from './instance-use.ts';
 import type { JobRequest } from './job-request.ts';
 import { findBlock, replicasOf } from './lookups.ts';
 import { nodeForAll } from './placement.ts';
@@ -55,6 +56,7 @@ export async function submitDelete(
 ): Promise<string | null> {
   const block = await findBlock(manager, id, { lock: true });
   await refuseHeld(manager, id);
+  await refuseBlockInUse(manager, id);
   refuseState(block, trashMs > 0);
   const all = await replicasOf(manager, [id]);
   // What has no content yet, or is stored nowhere, cannot be had back.
@@ -95,6 +97,7 @@ function refuseState(block: Block, wantsTrash: boolean): void {
 async function submitReplicaDelete(manager: EntityManager, id: string, poolId: string, caller: Caller): Promise<string> {
   const block = await findBlock(manager, id, { lock: true });
   await refuseHeld(manager, id);
+  await refuseBlockInUse(manager, id, poolId);
   const replicas = await replicasOf(manager, [id]);
   const going = replicas.find((replica) => replica.pool_id === poolId);
   if (going === undefined)
@@ -125,9 +128,10 @@ async function markDeleting(manager: EntityManager, id: string, poolIds: readonl
   );
 }
 
-/** An import or copy that failed may have left something uncommitted in its pool; a node clears it. Empty when there is no such place. */
+/** An import, copy or save that failed may have left something uncommitted in its pool; a node clears it. Empty when there is no such place. */
 async function placeOfFailedJob(manager: EntityManager, block: Block): Promise<string[]> {
   if (block.state === 'creating') return [];
+  if (block.source?.type === 'instance') return placeOfFailedSave(manager, block);
   const [job] = await manager.query<{ pool_id: string | null }[]>(
     `SELECT JSON_UNQUOTE(JSON_EXTRACT(params, '$.pool_id')) AS pool_id FROM jobs
      WHERE (block_id = ? AND kind = 'import') OR (block_id = ? AND kind = 'copy' AND result_block_id = ?) ORDER BY id DESC LIMIT 1`,
@@ -135,6 +139,13 @@ async function placeOfFailedJob(manager: EntityManager, block: Block): Promise<s
   );
   if (job === undefined || job.pool_id === null) return [];
   return (await poolsOf(manager, [job.pool_id])).map((pool) => pool.id);
+}
+
+async function placeOfFailedSave(manager: EntityManager, block: Block): Promise<string[]> {
+  const job = await manager.findOneBy(JobSchema, { id: String(block.source?.job_id) });
+  if (job === null || (job.kind !== 'save' && job.kind !== 'unload')) return [];
+  const saved = jobParams[job.kind].parse(job.params).save?.find((one) => one.block_id === block.id);
+  return saved === undefined ? [] : (await poolsOf(manager, [saved.pool_id])).map((pool) => pool.id);
 }
 
 function copiedFrom(block: Block): string | null {

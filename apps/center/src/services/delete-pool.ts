@@ -7,6 +7,7 @@ import type { AppDeps } from '../http/deps.ts';
 import { audit } from '../jobs/submit-job.ts';
 import { type Answer, decide } from './answers.ts';
 import { type Caller, mayActAs } from './caller.ts';
+import { refusePoolInUse } from './instance-use.ts';
 import { findPool } from './lookups.ts';
 import { placeOf } from './pool-place.ts';
 import { notFound, Refusal } from './refusal.ts';
@@ -31,6 +32,7 @@ export async function deletePool(deps: AppDeps, id: string, force: boolean, call
         },
       );
     }
+    await refusePoolInUse(manager, id);
     if (held !== blockIds.length) throw new Refusal('pool_busy', `Pool ${id} is being written to; try again.`);
     await manager.delete(ReplicaSchema, { pool_id: id });
     const lost = await markLost(manager, blockIds, id);

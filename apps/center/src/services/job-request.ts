@@ -2,7 +2,7 @@
 import type { JobKind } from '@openservice/domain';
 import type { JobParams } from '@openservice/protocol';
 
-/** `block:<id>`, `replica:<block id>/<pool id>`, `pool:<id>`. Exclusive: nobody else; shared: only others that share. */
+/** `block:<id>`, `replica:<block id>/<pool id>`, `instance:<id>`, `pool:<id>`. Exclusive: nobody else; shared: only others that share. */
 export interface ClaimRequest {
   resource: string;
   mode: 'shared' | 'exclusive';
@@ -12,7 +12,7 @@ export type JobRequest = {
   [Kind in JobKind]: {
     kind: Kind;
     nodeId: string;
-    /** Null for work on a pool as a whole. */
+    /** Null for work on a pool as a whole, or on an instance of several blocks. */
     blockId: string | null;
     setId: string | null;
     params: JobParams[Kind];

@@ -4,6 +4,7 @@ import type { AppDeps } from '../http/deps.ts';
 import type { MoveBlock } from '../routes/schemas/blocks.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
+import { refuseBlockInUse } from './instance-use.ts';
 import { findBlock, mustBeAvailable, usablePool } from './lookups.ts';
 import { readable } from './read-from.ts';
 import { invalidRequest, Refusal } from './refusal.ts';
@@ -15,6 +16,7 @@ export async function moveBlock(deps: AppDeps, id: string, body: MoveBlock, call
   const answer = await decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });
     mustBeAvailable(block);
+    await refuseBlockInUse(manager, id);
     const target = await usablePool(manager, body.pool_id);
     const from = body.from_pool_id ?? (await onlyReplica(manager, block));
     if (from === target.id)

@@ -25,6 +25,9 @@ export class StandInNodes {
     source_probe: (): unknown => ({ size: 10_000_000, format: 'raw', etag: null, last_modified: null }),
     target_probe: (): unknown => ({}),
     content_drop: (): unknown => ({}),
+    instance_stat: (): unknown => {
+      throw new TransientError('node_unavailable', 'The node does not answer.');
+    },
     have: (): unknown => ({}),
   };
 

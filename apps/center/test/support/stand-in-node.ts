@@ -8,6 +8,7 @@ import {
   encodeJson,
   evtSubject,
   type HeldAttempt,
+  type InstanceReport,
   type JobEvent,
   type JobEventType,
   nodeRpcSubject,
@@ -47,7 +48,7 @@ export class StandInNode {
     return new StandInNode(id, await connect({ servers: [new URL(url).host], maxReconnectAttempts: -1, reconnectTimeWait: 100 }));
   }
 
-  sync(held: HeldAttempt[] = []): Promise<CenterReply<'sync'>> {
+  sync(held: HeldAttempt[] = [], instances: InstanceReport[] = []): Promise<CenterReply<'sync'>> {
     const request = {
       node_id: this.id,
       name: this.id,
@@ -59,6 +60,7 @@ export class StandInNode {
       pool_fingerprint: this.poolFingerprint,
       nbd_endpoint: null,
       held,
+      instances,
     };
     return callCenter(this.nc, this.id, 'sync', request, { timeoutMs: 10_000 });
   }

@@ -4,12 +4,17 @@ import { copyHandler } from './copy.ts';
 import { deleteHandler } from './delete.ts';
 import type { JobDeps } from './deps.ts';
 import { gcHandler } from './gc.ts';
+import { hydrateHandler } from './hydrate.ts';
 import { importHandler } from './import.ts';
+import { loadHandler } from './load.ts';
 import { moveHandler } from './move.ts';
 import { poolVerifyHandler } from './pool-verify.ts';
 import { rebuildHandler } from './rebuild.ts';
 import { restoreHandler } from './restore.ts';
+import { rewindHandler } from './rewind.ts';
+import { saveHandler } from './save.ts';
 import { undeleteHandler } from './undelete.ts';
+import { unloadHandler } from './unload.ts';
 import { uploadHandler } from './upload.ts';
 import { verifyHandler } from './verify.ts';
 
@@ -26,5 +31,10 @@ export function makeHandlers(deps: JobDeps): HandlerTable {
     gc: gcHandler(deps),
     pool_verify: poolVerifyHandler(deps),
     rebuild: rebuildHandler(deps),
+    load: loadHandler(deps),
+    unload: unloadHandler(deps),
+    save: saveHandler(deps),
+    rewind: rewindHandler(deps),
+    hydrate: hydrateHandler(deps),
   };
 }

@@ -1,6 +1,7 @@
 /** What the handlers of jobs stand on. */
 import type { CenterReply, CenterRequest } from '@openservice/runtime';
 import type { ContentStore } from '../content/content-store.ts';
+import type { Instances } from '../mounts/instances.ts';
 import type { PoolAccess } from '../pools-access.ts';
 import type { SourceDeps } from '../sources/open-source.ts';
 import type { TargetDeps } from '../targets/port.ts';
@@ -17,4 +18,5 @@ export interface JobDeps extends SourceDeps, TargetDeps {
   readonly center: CenterCalls;
   /** What clients sent; dropped once it is a block. */
   readonly content: SourceDeps['content'] & Pick<ContentStore, 'drop'>;
+  readonly instances: Pick<Instances, 'load' | 'undoLoad' | 'unload' | 'hold' | 'letGo' | 'get'>;
 }

@@ -51,7 +51,13 @@ export class StandInCenter {
           await center.#makeConsumer();
           center.#changed();
           const answers = held.map(({ job_id, attempt }) => ({ job_id, attempt, verdict: center.verdict }));
-          return { answers, heartbeat_ms: 200, lease_ms: center.leaseMs, pool_token_key: center.poolTokenKey };
+          return {
+            answers,
+            unknown_instances: [],
+            heartbeat_ms: 200,
+            lease_ms: center.leaseMs,
+            pool_token_key: center.poolTokenKey,
+          };
         },
         heartbeat: async () => ({ lease_ms: center.leaseMs, sync: false }),
         prepare: async () => {

@@ -31,6 +31,13 @@ export class BlockMap {
     return typeof page === 'number' ? page : bitsOf(page, block % PAGE_BLOCKS);
   }
 
+  /** All of these blocks are in this state. */
+  isAll(first: number, count: number, state: BlockState): boolean {
+    if (count === 1) return this.get(first) === state;
+    for (const run of this.runs(first, first + count)) return run.state === state && run.count === count;
+    return true;
+  }
+
   set(first: number, count: number, state: BlockState): void {
     for (let at = first; at < first + count; ) {
       const number = Math.floor(at / PAGE_BLOCKS);

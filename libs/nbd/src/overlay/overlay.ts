@@ -12,28 +12,37 @@
  * - A block never goes back to `base`, but for all of them at once in `rewind`.
  * - Bytes of the base are put into the data file only while no write is under way.
  */
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PermanentError } from '@openservice/domain';
+import { asOpenServiceError, PermanentError } from '@openservice/domain';
 import type { BlockDevice, DeviceExtent } from '../device.ts';
 import { BLOCK_BYTES, BlockMap, type BlockRun, STATE } from './block-map.ts';
 import { DataFile } from './data-file.ts';
 import { MapJournal } from './journal.ts';
-import type { MapChange } from './journal-format.ts';
+import { type MapChange, RECORD_BYTES } from './journal-format.ts';
 import { PartialBlocks } from './partial-blocks.ts';
 import { Turnstile } from './turnstile.ts';
 
-/** Blocks of which only a part was written; more are made whole by reading the base. */
-const MOST_PARTIAL = 4096;
-/** Changes of the map that wait for a flush; more flush by themselves. */
-const MOST_PENDING = 65_536;
-/** A journal longer than this, and than four times what it need be, is written anew. */
-const LONG_JOURNAL = 4 * 1024 * 1024;
+export interface OverlayLimits {
+  /** Blocks of which only a part was written; more are made whole by reading the base. */
+  partialBlocks: number;
+  /** Changes of the map that wait for a flush; more flush by themselves. */
+  pendingChanges: number;
+  /** A journal that has grown by more bytes than this, and is longer than four times what it need be, is written anew. */
+  journalBytes: number;
+}
+
+const LIMITS: OverlayLimits = { partialBlocks: 4096, pendingChanges: 65_536, journalBytes: 4 * 1024 * 1024 };
+const COPY_BYTES = 1024 * 1024;
 
 export interface OverlayOptions {
   /** Of this overlay alone; must be there. */
   directory: string;
-  /** Read, never written; closed with the overlay. */
+  /** Read, never written; closed with the overlay, but not where it cannot be opened. */
   base: BlockDevice;
+  /** It was made before: where nothing of it is left, `damaged_overlay`. */
+  existing?: boolean;
+  limits?: Partial<OverlayLimits>;
 }
 
 export class Overlay implements BlockDevice {
@@ -44,15 +53,27 @@ export class Overlay implements BlockDevice {
   readonly #journal: MapJournal;
   readonly #map: BlockMap;
   readonly #partial: PartialBlocks;
+  readonly #limits: OverlayLimits;
   readonly #turnstile = new Turnstile();
   #completing: Promise<void> | null = null;
   #pending: MapChange[] = [];
   #flushing: Promise<void> | null = null;
   #nextFlush: Promise<void> | null = null;
+  /** The journal is not written anew before it is so long. */
+  #shortenAt: number;
   #broken: unknown = null;
   #closed: Promise<void> | null = null;
 
-  private constructor(base: BlockDevice, data: DataFile, journal: MapJournal, map: BlockMap, partial: PartialBlocks) {
+  private constructor(
+    base: BlockDevice,
+    data: DataFile,
+    journal: MapJournal,
+    map: BlockMap,
+    partial: PartialBlocks,
+    limits: OverlayLimits,
+  ) {
+    this.#limits = limits;
+    this.#shortenAt = limits.journalBytes;
     this.size = base.size;
     this.#base = base;
     this.#data = data;
@@ -62,16 +83,23 @@ export class Overlay implements BlockDevice {
   }
 
   /** Goes on with what lies in the directory; PermanentError `damaged_overlay`, or the system's. */
-  static async open({ directory, base }: OverlayOptions): Promise<Overlay> {
+  static async open({ directory, base, existing, limits }: OverlayOptions): Promise<Overlay> {
+    const [mapPath, dataPath] = [join(directory, 'map'), join(directory, 'data')];
+    const [mapBytes, dataBytes] = await Promise.all([sizeOf(mapPath), sizeOf(dataPath)]);
+    // Nothing that is gone may pass for nothing that was written: this is looked at before anything is made.
+    if (mapBytes === null && (existing === true || dataBytes !== null)) throw damaged(directory, 'its file "map" is gone');
     const map = new BlockMap(Math.ceil(base.size / BLOCK_BYTES));
     const partial = new PartialBlocks();
-    const journal = await MapJournal.open(join(directory, 'map'), base.size, (change) => replay(map, partial, change));
+    const journal = await MapJournal.open(mapPath, base.size, (change) => replay(map, partial, change));
+    let data: DataFile | null = null;
     try {
-      const data = await DataFile.open(join(directory, 'data'), base.size);
-      // Bytes of writes that were lost with their changes of the map.
-      for (const run of map.touched()) if (run.state === STATE.zero) await data.zero(...span(run, base.size));
-      return new Overlay(base, data, journal, map, partial);
+      if (dataBytes !== base.size && holdsData(map))
+        throw damaged(directory, dataBytes === null ? 'its file "data" is gone' : 'its file "data" has another size');
+      data = await DataFile.open(dataPath, base.size);
+      await zeroAgain(data, map, base.size);
+      return new Overlay(base, data, journal, map, partial, { ...LIMITS, ...limits });
     } catch (error) {
+      await data?.close();
       await journal.close();
       throw error;
     }
@@ -80,6 +108,24 @@ export class Overlay implements BlockDevice {
   /** Bytes of room that the overlay takes. */
   async storedBytes(): Promise<number> {
     return (await this.#data.storedBytes()) + this.#journal.length;
+  }
+
+  /** Bytes of the disk that are not the base's. */
+  get changedBytes(): number {
+    let sum = 0;
+    for (const { length } of this.changed()) sum += length;
+    return sum;
+  }
+
+  /** Everything that was written over the base is written over `below` too, durably. Nobody may write meanwhile; repeated, it comes out the same. */
+  async mergeInto(below: BlockDevice): Promise<void> {
+    for (const run of this.#map.touched()) {
+      const [offset, length] = span(run, this.size);
+      if (run.state === STATE.zero) await below.zero(offset, length, { hole: true, fua: false });
+      else if (run.state === STATE.data) await this.#copy(below, offset, length);
+      else for (let block = run.first; block < run.first + run.count; block++) await this.#copyPart(below, block);
+    }
+    await below.flush();
   }
 
   /** Ranges that differ, or may, from the base; ascending, whole blocks. */
@@ -98,6 +144,8 @@ export class Overlay implements BlockDevice {
 
   readNow(offset: number, target: Buffer): boolean {
     const end = offset + target.length;
+    const block = Math.floor(offset / BLOCK_BYTES);
+    if (end <= (block + 1) * BLOCK_BYTES) return this.#readBlockNow(block, offset, target);
     for (const run of this.#runs(offset, end)) {
       const [from, to] = inside(run, offset, end);
       const part = target.subarray(from - offset, to - offset);
@@ -107,6 +155,14 @@ export class Overlay implements BlockDevice {
       } else if (run.state === STATE.partial || !this.#base.readNow(from, part)) return false;
     }
     return true;
+  }
+
+  #readBlockNow(block: number, offset: number, target: Buffer): boolean {
+    const state = this.#map.get(block);
+    if (state === STATE.base) return this.#base.readNow(offset, target);
+    if (state === STATE.data) return this.#data.readNow(target, offset);
+    if (state === STATE.zero) target.fill(0);
+    return state === STATE.zero;
   }
 
   async read(offset: number, target: Buffer): Promise<void> {
@@ -126,9 +182,17 @@ export class Overlay implements BlockDevice {
 
   async write(offset: number, bytes: Buffer, fua: boolean): Promise<void> {
     this.#mustBeOpen();
-    if (this.#partial.count >= MOST_PARTIAL) await this.#completed();
+    if (this.#partial.count >= this.#limits.partialBlocks) await this.#completed();
     await this.#turnstile.pass(() => this.#put(offset, bytes));
-    if (fua || this.#pending.length >= MOST_PENDING) await this.flush();
+    if (fua || this.#pending.length >= this.#limits.pendingChanges) await this.#flushed();
+  }
+
+  writeNow(offset: number, bytes: Buffer): boolean {
+    if (this.#broken !== null || this.#closed !== null || !this.#turnstile.isOpen) return false;
+    if (this.#partial.count >= this.#limits.partialBlocks || this.#pending.length >= this.#limits.pendingChanges) return false;
+    if (!this.#data.writeNow(bytes, offset)) return false;
+    this.#wrote(offset, offset + bytes.length);
+    return true;
   }
 
   async zero(offset: number, length: number, { fua }: { hole: boolean; fua: boolean }): Promise<void> {
@@ -149,24 +213,12 @@ export class Overlay implements BlockDevice {
       this.#set(first, last - first, STATE.zero);
       await this.#data.zero(start, stop - start);
     });
-    if (fua) await this.flush();
+    if (fua) await this.#flushed();
   }
 
-  /** Calls that come while one is under way share the next. */
-  flush(): Promise<void> {
-    if (this.#flushing === null) {
-      this.#flushing = this.#flush().finally(() => {
-        this.#flushing = null;
-      });
-      return this.#flushing;
-    }
-    this.#nextFlush ??= this.#flushing
-      .catch(() => undefined)
-      .then(() => {
-        this.#nextFlush = null;
-        return this.flush();
-      });
-    return this.#nextFlush;
+  async flush(): Promise<void> {
+    this.#mustBeOpen();
+    await this.#flushed();
   }
 
   async extents(offset: number, length: number, most: number): Promise<DeviceExtent[]> {
@@ -203,24 +255,48 @@ export class Overlay implements BlockDevice {
     }
   }
 
-  /** Everything that was written is forgotten; durable once it resolves. Nobody may read or write meanwhile. */
+  /** Everything that was written is forgotten; durable once it resolves. What is read meanwhile comes out either way. */
   async rewind(): Promise<void> {
-    await this.flush();
-    await this.#journal.rewrite([]);
-    this.#map.clear();
-    this.#partial.clear();
-    await this.#data.clear();
+    this.#mustBeOpen();
+    await this.#turnstile.alone(async () => {
+      while (this.#flushing !== null) await this.#flushing.catch(() => undefined);
+      await this.#asFlush(async () => {
+        await this.#journal.rewrite([]);
+        this.#pending = [];
+        this.#map.clear();
+        this.#partial.clear();
+        await this.#data.clear();
+      });
+    });
   }
 
+  /** Ends what is under way, and takes nothing more. All is closed even where the last flush fails; that error is thrown. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      try {
-        if (this.#broken === null) await this.flush();
-      } finally {
-        await Promise.all([this.#data.close(), this.#journal.close(), this.#base.close()]);
-      }
+      const outcomes: PromiseSettledResult<unknown>[] = [];
+      if (this.#broken === null)
+        outcomes.push(...(await Promise.allSettled([this.#turnstile.alone(async () => undefined).then(() => this.#flushed())])));
+      // Those of writes that have just ended.
+      while (this.#flushing !== null) await (this.#nextFlush ?? this.#flushing).catch(() => undefined);
+      outcomes.push(...(await Promise.allSettled([this.#data.close(), this.#journal.close(), this.#base.close()])));
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     })();
     return this.#closed;
+  }
+
+  async #copy(below: BlockDevice, offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += COPY_BYTES) {
+      const bytes = Buffer.allocUnsafeSlow(Math.min(COPY_BYTES, length - done));
+      await this.#data.read(bytes, offset + done);
+      await below.write(offset + done, bytes, false);
+    }
+  }
+
+  async #copyPart(below: BlockDevice, block: number): Promise<void> {
+    for (const { from, to } of this.#partial.of(block)) {
+      const start = block * BLOCK_BYTES;
+      await this.#copy(below, start + from, Math.min(start + to, this.size) - start - from);
+    }
   }
 
   async #put(offset: number, bytes: Buffer): Promise<void> {
@@ -253,7 +329,7 @@ export class Overlay implements BlockDevice {
   }
 
   #set(first: number, count: number, state: typeof STATE.data | typeof STATE.zero): void {
-    if (count === 1 && this.#map.get(first) === state) return;
+    if (this.#map.isAll(first, count, state)) return;
     this.#map.set(first, count, state);
     this.#partial.delete(first, count);
     const last = this.#pending.at(-1);
@@ -286,7 +362,7 @@ export class Overlay implements BlockDevice {
 
   /** Blocks whose first part was written longest ago become the overlay's as a whole. */
   async #completeSome(): Promise<void> {
-    const some = this.#partial.oldest(MOST_PARTIAL / 8);
+    const some = this.#partial.oldest(Math.ceil(this.#limits.partialBlocks / 8));
     const read = await Promise.all(
       some.map(async (block) => {
         const bytes = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, this.size - block * BLOCK_BYTES));
@@ -310,6 +386,26 @@ export class Overlay implements BlockDevice {
     this.#set(block, 1, STATE.data);
   }
 
+  /** Calls that come while a flush is under way share the next. */
+  #flushed(): Promise<void> {
+    if (this.#flushing === null) return this.#asFlush(() => this.#flush());
+    this.#nextFlush ??= this.#flushing
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextFlush = null;
+        return this.#flushed();
+      });
+    return this.#nextFlush;
+  }
+
+  /** Flushes wait for `work`: the journal is its own meanwhile. */
+  #asFlush(work: () => Promise<void>): Promise<void> {
+    this.#flushing = work().finally(() => {
+      this.#flushing = null;
+    });
+    return this.#flushing;
+  }
+
   async #flush(): Promise<void> {
     if (this.#broken !== null) throw this.#broken;
     const pending = this.#pending;
@@ -328,15 +424,22 @@ export class Overlay implements BlockDevice {
       this.#pending = [...pending, ...this.#pending];
       throw error;
     }
-    if (this.#journal.length > LONG_JOURNAL) await this.#shorten();
+    if (this.#journal.length > this.#shortenAt) await this.#shorten();
   }
 
   /** What the map holds now is at least what the journal says, and all of it that was acknowledged is synced. */
   async #shorten(): Promise<void> {
     const changes = [...this.#changes()];
-    if (changes.length * 24 * 4 > this.#journal.length) return;
-    await this.#data.sync();
-    await this.#journal.rewrite(changes);
+    if (changes.length * RECORD_BYTES * 4 <= this.#journal.length) {
+      try {
+        await this.#data.sync();
+        await this.#journal.rewrite(changes);
+      } catch (error) {
+        // The long one is as good: what was flushed is flushed.
+        if (this.#journal.lost) this.#broken = error;
+      }
+    }
+    this.#shortenAt = this.#journal.length + this.#limits.journalBytes;
   }
 
   *#changes(): Generator<MapChange> {
@@ -367,6 +470,35 @@ function replay(map: BlockMap, partial: PartialBlocks, { state, first, count, fr
     map.set(first, count, state);
     partial.delete(first, count);
   } else map.set(first, 1, partial.add(first, from, to) ? STATE.data : STATE.partial);
+}
+
+function damaged(directory: string, words: string): PermanentError {
+  return new PermanentError('damaged_overlay', `The overlay in ${directory} is damaged: ${words}.`);
+}
+
+function holdsData(map: BlockMap): boolean {
+  for (const { state } of map.touched()) if (state !== STATE.zero) return true;
+  return false;
+}
+
+/** Null: there is no such file. */
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw asOpenServiceError(error);
+  }
+}
+
+/** Where blocks are zeros, the data file may hold bytes of writes that were lost with their changes of the map. */
+async function zeroAgain(data: DataFile, map: BlockMap, size: number): Promise<void> {
+  let count = 0;
+  for (const run of map.touched()) {
+    if (run.state !== STATE.zero) continue;
+    await data.zero(...span(run, size));
+    if (++count % 256 === 0) await new Promise(setImmediate);
+  }
 }
 
 /** The run's bytes as offset and length. */

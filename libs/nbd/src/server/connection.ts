@@ -1,6 +1,8 @@
 /** One client: its socket, its phase, its limits of time. */
 import type { Socket } from 'node:net';
 import { type SecureContext, TLSSocket } from 'node:tls';
+import type { BlockDevice } from '../device.ts';
+import type { Budget } from './budget.ts';
 import type { NbdExport, NbdExports } from './exports.ts';
 import { type Agreed, Negotiation, type TlsMode, type Verdict } from './negotiation.ts';
 import { Outbox } from './outbox.ts';
@@ -18,6 +20,8 @@ export interface ConnectionOptions {
   tls: TlsMode;
   secureContext: SecureContext | null;
   limits: ConnectionLimits;
+  /** Of all connections to a disk. */
+  budgetOf: (device: BlockDevice) => Budget;
   /** Told once, when the connection is over. */
   onClosed: () => void;
 }
@@ -33,17 +37,11 @@ export class Connection {
   #ending = false;
   #closed = false;
   readonly #deadline: NodeJS.Timeout;
-  readonly #watch: NodeJS.Timeout;
-  /** Of the last look: bytes that came and went. */
-  #moved = -1;
-  #silent = 0;
 
   constructor(socket: Socket, options: ConnectionOptions) {
     this.#options = options;
     this.#socket = socket;
     this.#deadline = setTimeout(() => this.destroy(), options.limits.handshake);
-    const every = Math.max(10, Math.min(5000, options.limits.silence / 4));
-    this.#watch = setInterval(() => this.#look(every), every);
     this.#attach(socket);
     this.#negotiation = this.#negotiate(false);
   }
@@ -71,16 +69,17 @@ export class Connection {
       secure,
       stopping: () => this.#stopping,
       send: (bytes) => void this.#socket.write(bytes),
+      unsent: () => this.#socket.writableLength,
     });
   }
 
   #attach(socket: Socket): void {
     this.#socket = socket;
-    socket.setNoDelay?.(true);
     socket.on('data', (bytes: Buffer) => this.#take(bytes));
-    socket.on('drain', () => this.#transmission?.drained());
-    // A client that only closes its side has nothing more to ask, and reads nothing: its requests under way still end.
+    // A client that closed its side has nothing more to ask: what is under way is still answered.
     socket.on('end', () => this.#hangUp());
+    socket.on('timeout', () => this.#silent());
+    socket.setTimeout(this.#options.limits.silence);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#over());
   }
@@ -90,7 +89,7 @@ export class Connection {
       if (!this.#transmission.feed(bytes)) this.#socket.pause();
       return;
     }
-    if (this.#negotiation !== null) this.#act(this.#negotiation.feed(bytes));
+    if (this.#negotiation !== null && !this.#ending) this.#act(this.#negotiation.feed(bytes));
   }
 
   #act(verdict: Verdict): void {
@@ -104,8 +103,8 @@ export class Connection {
     this.#negotiation = null;
     this.#served = agreed.export;
     this.#served.counters.connections++;
-    this.#outbox = new Outbox(this.#socket);
-    this.#transmission = new Transmission(agreed, this.#outbox, {
+    this.#outbox = new Outbox(this.#socket, () => this.#transmission?.sent());
+    this.#transmission = new Transmission(agreed, this.#outbox, this.#options.budgetOf(agreed.export.device), {
       over: () => this.#hangUp(),
       ready: () => this.#socket.resume(),
       idle: () => this.#endWhenIdle(),
@@ -123,6 +122,7 @@ export class Connection {
     const raw = this.#socket;
     const flags = this.#negotiation!.clientFlags;
     raw.removeAllListeners();
+    raw.setTimeout(0);
     raw.on('error', () => raw.destroy());
     // A client that goes away in the middle of the TLS handshake ends the raw socket alone.
     raw.on('close', () => this.#over());
@@ -145,21 +145,26 @@ export class Connection {
     this.#socket.destroySoon();
   }
 
-  /** A request or reply that stands still for too long. Between requests a client may be silent as long as it likes. */
-  #look(since: number): void {
-    const { bytesRead, bytesWritten, writableLength } = this.#socket;
-    const moved = bytesRead + bytesWritten - writableLength;
-    const awaited = writableLength > 0 || this.#transmission?.inRequest === true;
-    this.#silent = awaited && moved === this.#moved ? this.#silent + since : 0;
-    this.#moved = moved;
-    if (this.#silent >= this.#options.limits.silence) this.destroy();
+  /**
+   * Nothing has come or gone for a while; a large reply that goes slowly counts as going. Between requests a client may be silent as long
+   * as it likes; a request that was begun must go on coming, and replies must go on being taken.
+   */
+  #silent(): void {
+    const working = this.#transmission !== null && !this.#transmission.idle;
+    if (this.#socket.writableLength > 0 || this.#transmission?.inRequest === true || (this.#ending && !working)) {
+      this.destroy();
+      return;
+    }
+    this.#outbox?.relax();
+    // It rings once a silence; a request under way can outlast it.
+    this.#socket.setTimeout(this.#options.limits.silence);
   }
 
   #over(): void {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#deadline);
-    clearInterval(this.#watch);
+    this.#transmission?.close();
     if (this.#served !== null) this.#served.counters.connections--;
     this.#socket.destroy();
     this.#options.onClosed();

@@ -11,6 +11,8 @@ import { readGo, readMetaContext } from './option-data.ts';
 /** Bytes of an option's data that are looked at; more is passed over, up to MAX_SKIPPED, and refused. */
 const MAX_DATA = 64 * 1024;
 const MAX_SKIPPED = 1024 * 1024;
+/** A client that asks on and on without taking its answers is no client. */
+const MAX_UNSENT = 1024 * 1024;
 /** Options in one handshake: nobody needs so many. */
 const MAX_OPTIONS = 512;
 const HEAD_BYTES = 16;
@@ -38,6 +40,8 @@ export interface NegotiationOptions {
   /** The server goes down: no export is given out any more. */
   stopping: () => boolean;
   send: (bytes: Buffer) => void;
+  /** Bytes of what was sent that the client has not taken. */
+  unsent: () => number;
 }
 
 export class Negotiation {
@@ -102,7 +106,7 @@ export class Negotiation {
     if (this.#waiting.length < HEAD_BYTES + length) return MORE;
     const data = this.#waiting.subarray(HEAD_BYTES, HEAD_BYTES + length);
     this.#waiting = this.#waiting.subarray(HEAD_BYTES + length);
-    if (++this.#count > MAX_OPTIONS) return CLOSE;
+    if (++this.#count > MAX_OPTIONS || this.#options.unsent() > MAX_UNSENT) return CLOSE;
     return this.#answer(option, data);
   }
 

@@ -2,48 +2,67 @@
  * Replies on their way to a client. All that is ready in one turn of the event loop leaves in one write: that is what makes small reads
  * fast. Small replies lie one after the other in slabs, which are used again once the kernel has them.
  */
-import type { Socket } from 'node:net';
-
 const SLAB_BYTES = 256 * 1024;
-const SLABS_KEPT = 4;
 /** Larger replies bring their own buffer. */
-const SMALL = 64 * 1024;
+export const SMALL = 64 * 1024;
+/** So much is not held back until the turn ends: the client can work on it meanwhile. */
+const BATCH_BYTES = 512 * 1024;
+/** Slabs that nobody uses at the moment, for all connections: one that is silent holds none. */
+const SPARE: Buffer[] = [];
+const SPARE_KEPT = 16;
+
+/** What an outbox needs of a socket. */
+export interface Sink {
+  readonly destroyed: boolean;
+  readonly writableLength: number;
+  write(bytes: Buffer, done?: () => void): unknown;
+  cork(): void;
+  uncork(): void;
+}
 
 export class Outbox {
-  readonly #socket: Socket;
-  readonly #spare: Buffer[] = [];
+  readonly #socket: Sink;
+  /** Told when some of much has left. */
+  readonly #onSent: () => void;
   #slab: Buffer | null = null;
   /** Bytes of the slab that are written already, and that are taken. */
   #from = 0;
   #to = 0;
   #parts: Buffer[] = [];
+  #queued = 0;
   #full: Buffer[] = [];
   #planned = false;
 
-  constructor(socket: Socket) {
+  constructor(socket: Sink, onSent: () => void) {
     this.#socket = socket;
+    this.#onSent = onSent;
   }
 
   /** Bytes that the kernel has not taken yet. */
   get waiting(): number {
-    return this.#socket.writableLength;
+    return this.#socket.destroyed ? 0 : this.#socket.writableLength + this.#queued + this.#to - this.#from;
   }
 
-  /** Room for a reply of `length` bytes, which leaves with the next flush: fill it before this turn ends. */
-  reserve(length: number): Buffer {
-    if (length > SMALL) {
-      const own = Buffer.allocUnsafeSlow(length);
-      this.push(own);
-      return own;
-    }
+  /** Enough has come together to be sent. */
+  get ripe(): boolean {
+    return this.#queued + this.#to - this.#from >= BATCH_BYTES;
+  }
+
+  /** The slab that the last `reserve` was in. */
+  get slab(): Buffer {
+    return this.#slab!;
+  }
+
+  /** Room in `slab` for a reply of `length` bytes, SMALL at most: where it begins. It leaves with the next flush: fill it before this turn ends. */
+  reserve(length: number): number {
     if (this.#slab === null || this.#to + length > SLAB_BYTES) this.#nextSlab();
-    const room = this.#slab!.subarray(this.#to, this.#to + length);
+    const at = this.#to;
     this.#to += length;
-    this.#plan();
-    return room;
+    if (!this.#planned) this.#plan();
+    return at;
   }
 
-  /** Gives back the last reservation, of `length` bytes and not more than SMALL. */
+  /** Gives back the last reservation, of `length` bytes. */
   unreserve(length: number): void {
     this.#to -= length;
   }
@@ -52,20 +71,28 @@ export class Outbox {
   push(bytes: Buffer): void {
     this.#endRun();
     this.#parts.push(bytes);
-    this.#plan();
+    this.#queued += bytes.length;
+    if (!this.#planned) this.#plan();
   }
 
   flush(): void {
-    this.#planned = false;
     this.#endRun();
     if (this.#parts.length === 0) return;
     const parts = this.#parts;
     const full = this.#full;
+    const large = this.#queued > SMALL;
     this.#parts = [];
     this.#full = [];
+    this.#queued = 0;
     if (this.#socket.destroyed) return;
     // A slab may be used again when the last write that holds bytes of it is done; a slab that is not full goes on being filled.
-    const done = full.length === 0 ? undefined : () => this.#giveBack(full);
+    const done =
+      full.length === 0 && !large
+        ? undefined
+        : () => {
+            giveBack(full);
+            this.#onSent();
+          };
     if (parts.length === 1) {
       this.#socket.write(parts[0]!, done);
       return;
@@ -76,28 +103,41 @@ export class Outbox {
     this.#socket.uncork();
   }
 
+  /** For a client that is silent: what is kept for its next replies is given to others. */
+  relax(): void {
+    if (this.#to === this.#from && this.#parts.length === 0 && this.#socket.writableLength === 0) {
+      if (this.#slab !== null) giveBack([this.#slab]);
+      this.#slab = null;
+      this.#from = 0;
+      this.#to = 0;
+    }
+  }
+
   #plan(): void {
-    if (this.#planned) return;
     this.#planned = true;
-    setImmediate(() => this.flush());
+    setImmediate(() => {
+      this.#planned = false;
+      this.flush();
+    });
   }
 
   /** What was reserved since the last run becomes one part. */
   #endRun(): void {
     if (this.#slab === null || this.#to === this.#from) return;
     this.#parts.push(this.#slab.subarray(this.#from, this.#to));
+    this.#queued += this.#to - this.#from;
     this.#from = this.#to;
   }
 
   #nextSlab(): void {
     this.#endRun();
     if (this.#slab !== null) this.#full.push(this.#slab);
-    this.#slab = this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#slab = SPARE.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
     this.#from = 0;
     this.#to = 0;
   }
+}
 
-  #giveBack(slabs: readonly Buffer[]): void {
-    for (const slab of slabs) if (this.#spare.length < SLABS_KEPT) this.#spare.push(slab);
-  }
+function giveBack(slabs: readonly Buffer[]): void {
+  for (const slab of slabs) if (SPARE.length < SPARE_KEPT) SPARE.push(slab);
 }

@@ -6,12 +6,16 @@ import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { PermanentError } from '@openservice/domain';
+import type { BlockDevice } from '../device.ts';
+import { Budget } from './budget.ts';
 import { Connection, type ConnectionLimits } from './connection.ts';
 import type { NbdExport, NbdExports } from './exports.ts';
 import type { TlsMode } from './negotiation.ts';
 
 const LIMITS: ConnectionLimits = { handshake: 30_000, silence: 30_000 };
 const MAX_CONNECTIONS = 4096;
+/** Clients that knock at the same time; a Unix socket turns away who is one too many. */
+const BACKLOG = 4096;
 /** ms that clients get to take their last replies. */
 const GOODBYE = 5000;
 
@@ -31,6 +35,7 @@ export class NbdServer {
   readonly #limits: ConnectionLimits;
   readonly #connections = new Set<Connection>();
   readonly #servers: Server[] = [];
+  readonly #budgets = new WeakMap<BlockDevice, Budget>();
   #port: number | null = null;
   readonly #watchers = new Set<() => void>();
 
@@ -52,15 +57,20 @@ export class NbdServer {
   async start(): Promise<void> {
     const { socket, tcp, tls } = this.#options;
     const secureContext = tls === undefined ? null : createSecureContext({ key: tls.key, cert: tls.cert });
-    if (socket !== undefined) {
-      rmSync(socket, { force: true });
-      await this.#listen(this.#server('off', null), { path: socket });
-    }
-    if (tcp !== undefined) {
-      const server = this.#server(tls?.mode ?? 'off', secureContext);
-      await this.#listen(server, tcp);
-      const address = server.address();
-      this.#port = typeof address === 'object' && address !== null ? address.port : null;
+    try {
+      if (socket !== undefined) {
+        rmSync(socket, { force: true });
+        await this.#listen(this.#server('off', null), { path: socket });
+      }
+      if (tcp !== undefined) {
+        const server = this.#server(tls?.mode ?? 'off', secureContext);
+        await this.#listen(server, tcp);
+        const address = server.address();
+        this.#port = typeof address === 'object' && address !== null ? address.port : null;
+      }
+    } catch (error) {
+      await this.stop();
+      throw error;
     }
   }
 
@@ -100,6 +110,7 @@ export class NbdServer {
       tls,
       secureContext,
       limits: this.#limits,
+      budgetOf: (device) => this.#budgetOf(device),
       onClosed: () => {
         this.#connections.delete(connection);
         for (const look of this.#watchers) look();
@@ -108,16 +119,23 @@ export class NbdServer {
     this.#connections.add(connection);
   }
 
+  #budgetOf(device: BlockDevice): Budget {
+    const known = this.#budgets.get(device) ?? new Budget();
+    this.#budgets.set(device, known);
+    return known;
+  }
+
   async #listen(server: Server, where: { path: string } | { host: string; port: number }): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause: NodeJS.ErrnoException) => {
+      // Once it listens: a client that could not be taken (no more file descriptors) is told nothing and may try again.
+      server.on('error', (cause: NodeJS.ErrnoException) => {
         if (cause.code !== 'EADDRINUSE') return reject(cause);
         const place = 'path' in where ? where.path : `${where.host}:${where.port}`;
         reject(
           new PermanentError('port_in_use', `Another program listens at ${place}; choose another place for NBD.`, { cause }),
         );
       });
-      server.listen(where, resolve);
+      server.listen({ ...where, backlog: BACKLOG }, resolve);
     });
   }
 

@@ -1,34 +1,29 @@
 /**
- * Requests of one client, from the bytes as they come to the replies. Whatever can be answered at once is answered in the very turn in
- * which it was read, all in one write; the rest goes on in the background and is answered as it is done, in any order.
+ * Requests of one client, from the bytes as they come to the replies. Whatever can be done at once is answered in the very turn in which
+ * it was read, all in one write; the rest goes on in the background and is answered as it is done, in any order.
  *
- * Bounded: no request is begun while MAX_REQUESTS or MAX_BYTES of the client's are under way, or while it does not take its replies.
+ * Bounded: no request is begun while MAX_REQUESTS or MAX_BYTES of the client's are under way, while it does not take its replies, or while
+ * the clients of its disk hold what they may hold together.
  */
-import { OpenServiceError } from '@openservice/domain';
 import type { BlockDevice } from '../device.ts';
 import { REQUEST_BYTES, REQUEST_MAGIC } from '../wire.ts';
-import type { NbdExport } from './exports.ts';
+import { type Budget, SHARE } from './budget.ts';
+import type { NbdCounters } from './exports.ts';
 import type { Agreed } from './negotiation.ts';
 import { CMD, CMD_FLAG, ERRNO, MAX_PAYLOAD } from './numbers.ts';
-import type { Outbox } from './outbox.ts';
+import { type Outbox, SMALL } from './outbox.ts';
 import { DATA_HEAD_BYTES, errorChunk, SIMPLE_BYTES, statusChunk, writeDataHead, writeSimple } from './replies.ts';
+import { decodeRequest, errnoOf, faultOf, type Request, wordsOf } from './request.ts';
 
 const MAX_REQUESTS = 256;
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_UNSENT = 8 * 1024 * 1024;
-/** Reads up to this many bytes are tried at once. */
+/** Reads and writes up to this many bytes are tried at once. */
 const HOT_BYTES = 128 * 1024;
 const MAX_EXTENTS = 4096;
 /** Descriptors are of 32 bits. */
 const MAX_EXTENT = 0xffff_f000;
-
-interface Request {
-  type: number;
-  flags: number;
-  cookie: Buffer;
-  offset: number;
-  length: number;
-}
+const NOTHING = Buffer.alloc(0);
 
 export interface TransmissionEvents {
   /** The client said goodbye, or sent what is no request: hang up once all is answered. */
@@ -39,29 +34,43 @@ export interface TransmissionEvents {
   idle(): void;
 }
 
+/** A WRITE whose payload is coming; `payload` null: it is refused with `errno` once it is here. */
+interface Incoming {
+  request: Request;
+  payload: Buffer | null;
+  got: number;
+  errno: number;
+}
+
 export class Transmission {
-  readonly #export: NbdExport;
   readonly #device: BlockDevice;
+  readonly #counters: NbdCounters;
   readonly #agreed: Agreed;
   readonly #outbox: Outbox;
+  readonly #budget: Budget;
   readonly #events: TransmissionEvents;
+  readonly #readHead: number;
+  readonly #wake = (): void => this.#resume();
   /** What came and was not looked at yet. */
-  #rest: Buffer = Buffer.alloc(0);
+  #rest: Buffer = NOTHING;
   #at = 0;
-  /** A WRITE whose payload is coming; `payload` null: it is refused with `errno` once it is here. */
-  #writing: { request: Request; payload: Buffer | null; got: number; errno: number } | null = null;
+  #writing: Incoming | null = null;
   #requests = 0;
+  /** Of payloads that come, and of reads and writes under way. */
   #bytes = 0;
+  #charged = 0;
   #waiting = false;
   #over = false;
   #stopping = false;
 
-  constructor(agreed: Agreed, outbox: Outbox, events: TransmissionEvents) {
+  constructor(agreed: Agreed, outbox: Outbox, budget: Budget, events: TransmissionEvents) {
     this.#agreed = agreed;
-    this.#export = agreed.export;
     this.#device = agreed.export.device;
+    this.#counters = agreed.export.counters;
     this.#outbox = outbox;
+    this.#budget = budget;
     this.#events = events;
+    this.#readHead = agreed.structured ? DATA_HEAD_BYTES : SIMPLE_BYTES;
   }
 
   /** Nothing of the client's is under way. */
@@ -79,90 +88,130 @@ export class Transmission {
     this.#stopping = true;
   }
 
+  /** The client is gone: what is under way ends for nobody. */
+  close(): void {
+    this.#over = true;
+    this.#budget.leave(this.#wake);
+    this.#dropIncoming();
+    this.#settle();
+  }
+
   /** True when more may come; false when the client must wait: `ready` follows. */
   feed(bytes: Buffer): boolean {
     if (this.#over) return true;
     this.#rest = this.#at === this.#rest.length ? bytes : Buffer.concat([this.#rest.subarray(this.#at), bytes]);
     this.#at = 0;
-    return this.#proceed();
+    return this.#waiting ? false : this.#proceed();
   }
 
   /** Some replies have left. */
-  drained(): void {
+  sent(): void {
+    this.#settle();
     this.#resume();
   }
 
   #proceed(): boolean {
-    while (!this.#over) {
-      if (this.#crowded) {
+    let more = true;
+    while (more && !this.#over) {
+      if (this.#writing === null && !this.#mayBegin()) {
         this.#waiting = true;
-        this.#outbox.flush();
-        return false;
+        break;
       }
-      if (!(this.#writing === null ? this.#readRequest() : this.#readPayload())) break;
+      more = this.#writing === null ? this.#readRequest() : this.#readPayload();
+      if (this.#outbox.ripe) this.#outbox.flush();
     }
+    // The buffer that came is held by what is left of it: a few bytes must not keep 64 KiB.
+    if (!this.#waiting) this.#rest = this.#at === this.#rest.length ? NOTHING : Buffer.from(this.#rest.subarray(this.#at));
+    if (!this.#waiting) this.#at = 0;
     this.#outbox.flush();
-    return true;
+    this.#settle();
+    return !this.#waiting;
   }
 
-  get #crowded(): boolean {
-    return this.#requests >= MAX_REQUESTS || this.#bytes >= MAX_BYTES || this.#outbox.waiting >= MAX_UNSENT;
+  /** Whether there is room for the request that comes next. */
+  #mayBegin(): boolean {
+    const unsent = this.#outbox.waiting;
+    if (this.#requests >= MAX_REQUESTS || this.#bytes >= MAX_BYTES || unsent >= MAX_UNSENT) return false;
+    const cost = this.#nextCost();
+    if (this.#bytes + unsent + cost <= SHARE) return true;
+    // What others gave back since is told by `charge` alone, so what is our own must be told first.
+    this.#settle();
+    if (this.#budget.hasRoom(cost)) return true;
+    this.#budget.wait(this.#wake);
+    return false;
+  }
+
+  /** Bytes that the next request will hold, as far as it is known. */
+  #nextCost(): number {
+    if (this.#rest.length - this.#at < REQUEST_BYTES) return 0;
+    const type = this.#rest.readUInt16BE(this.#at + 6);
+    const length = this.#rest.readUInt32BE(this.#at + 24);
+    return (type === CMD.read || type === CMD.write) && length <= MAX_PAYLOAD ? length : 0;
+  }
+
+  /** Tells the budget what this client holds beyond its share. */
+  #settle(): void {
+    const due = Math.max(0, this.#bytes + this.#outbox.waiting - SHARE);
+    if (due === this.#charged) return;
+    const change = due - this.#charged;
+    this.#charged = due;
+    this.#budget.charge(change);
   }
 
   /** False when what came is used up. */
   #readRequest(): boolean {
     const bytes = this.#rest;
-    const at = this.#at;
-    if (bytes.length - at < REQUEST_BYTES) return false;
-    if (bytes.readUInt32BE(at) !== REQUEST_MAGIC) {
+    if (bytes.length - this.#at < REQUEST_BYTES) return false;
+    if (bytes.readUInt32BE(this.#at) !== REQUEST_MAGIC) {
       this.#end();
       return false;
     }
-    const flags = bytes.readUInt16BE(at + 4);
-    const type = bytes.readUInt16BE(at + 6);
-    const cookie = bytes.subarray(at + 8, at + 16);
-    const offset = bytes.readUInt32BE(at + 16) * 0x1_0000_0000 + bytes.readUInt32BE(at + 20);
-    const length = bytes.readUInt32BE(at + 24);
-    this.#at = at + REQUEST_BYTES;
-    this.#export.counters.requests++;
-    if (type === CMD.read && flags === 0 && length <= HOT_BYTES && this.#readAtOnce(cookie, offset, length)) return true;
-    this.#begin({ type, flags, cookie: Buffer.from(cookie), offset, length });
+    const request = decodeRequest(bytes, this.#at);
+    this.#at += REQUEST_BYTES;
+    this.#counters.requests++;
+    if (request.type === CMD.disconnect) {
+      this.#end();
+      return false;
+    }
+    const errno = this.#stopping ? ERRNO.shutdown : faultOf(request, this.#device, this.#agreed);
+    if (request.type === CMD.write) this.#expectPayload(request, errno);
+    else if (errno !== 0) this.#fail(request, errno, wordsOf(errno));
+    else if (request.type !== CMD.read) this.#run(request, 0, () => this.#carryOut(request));
+    else if (!this.#readAtOnce(request)) this.#run(request, request.length, () => this.#read(request));
     return true;
   }
 
   /** The hot path: no promise, no copy but the device's own. False, and nothing done, where it is not possible. */
-  #readAtOnce(cookie: Buffer, offset: number, length: number): boolean {
-    const end = offset + length;
-    if (length === 0 || end > this.#device.size || this.#stopping) return false;
-    const head = this.#agreed.structured ? DATA_HEAD_BYTES : SIMPLE_BYTES;
-    const small = head + length <= 64 * 1024;
-    const room = small ? this.#outbox.reserve(head + length) : Buffer.allocUnsafeSlow(head + length);
-    let done = false;
-    try {
-      done = this.#device.readNow(offset, room.subarray(head));
-    } finally {
-      if (!done && small) this.#outbox.unreserve(head + length);
+  #readAtOnce(request: Request): boolean {
+    const { offset, length } = request;
+    if (length > HOT_BYTES) return false;
+    const whole = this.#readHead + length;
+    const small = whole <= SMALL;
+    const at = small ? this.#outbox.reserve(whole) : 0;
+    const room = small ? this.#outbox.slab : Buffer.allocUnsafeSlow(whole);
+    if (!tried(() => this.#device.readNow(offset, room.subarray(at + this.#readHead, at + whole)))) {
+      if (small) this.#outbox.unreserve(whole);
+      return false;
     }
-    if (!done) return false;
-    if (this.#agreed.structured) writeDataHead(room, cookie, offset, length);
-    else writeSimple(room, cookie, 0);
+    this.#writeReadHead(room, at, request);
     if (!small) this.#outbox.push(room);
-    this.#export.counters.bytesRead += length;
+    this.#counters.bytesRead += length;
     return true;
   }
 
-  #begin(request: Request): void {
-    const errno = this.#fault(request);
-    if (request.type === CMD.write) {
-      const payload = errno === 0 ? Buffer.allocUnsafeSlow(request.length) : null;
-      this.#writing = { request, payload, got: 0, errno };
-      this.#requests++;
-      this.#bytes += payload?.length ?? 0;
+  #expectPayload(request: Request, errno: number): void {
+    const { length } = request;
+    const end = this.#at + length;
+    if (errno === 0 && end <= this.#rest.length) {
+      // All of it is here: it is taken from where it lies.
+      const payload = this.#rest.subarray(this.#at, end);
+      this.#at = end;
+      this.#write(request, payload);
       return;
     }
-    if (request.type === CMD.disconnect) this.#end();
-    else if (errno !== 0) this.#refuse(request, errno);
-    else this.#run(request, request.type === CMD.read ? request.length : 0, () => this.#carryOut(request));
+    const payload = errno === 0 ? Buffer.allocUnsafeSlow(length) : null;
+    this.#bytes += payload?.length ?? 0;
+    this.#writing = { request, payload, got: 0, errno };
   }
 
   #readPayload(): boolean {
@@ -173,43 +222,38 @@ export class Transmission {
     writing.got += count;
     this.#at += count;
     if (writing.got < request.length) return false;
-    this.#writing = null;
-    this.#requests--;
-    this.#bytes -= payload?.length ?? 0;
-    if (payload === null) {
-      this.#refuse(request, writing.errno);
-      return true;
-    }
-    this.#run(request, payload.length, async () => {
-      await this.#device.write(request.offset, payload, (request.flags & CMD_FLAG.fua) !== 0);
-      this.#export.counters.bytesWritten += payload.length;
-      this.#simple(request);
-    });
+    this.#dropIncoming();
+    if (payload === null) this.#fail(request, writing.errno, wordsOf(writing.errno));
+    else this.#write(request, payload);
     return true;
   }
 
-  /** 0, or why the request cannot be: out of range, unknown, not of this device. */
-  #fault({ type, flags, offset, length }: Request): number {
-    if (this.#stopping) return ERRNO.shutdown;
-    const allowed = ALLOWED_FLAGS[type];
-    if (allowed === undefined || (flags & ~allowed) !== 0) return ERRNO.inval;
-    if ((flags & CMD_FLAG.df) !== 0 && !this.#agreed.structured) return ERRNO.inval;
-    const writes = type === CMD.write || type === CMD.trim || type === CMD.writeZeroes;
-    if (writes && this.#device.readOnly) return ERRNO.perm;
-    if (type === CMD.flush) return offset === 0 && length === 0 ? 0 : ERRNO.inval;
-    if (type === CMD.blockStatus && !this.#agreed.allocation) return ERRNO.inval;
-    if (length === 0) return ERRNO.inval;
-    if ((type === CMD.read || type === CMD.write) && length > MAX_PAYLOAD) return ERRNO.inval;
-    if (offset + length > this.#device.size) return type === CMD.write || type === CMD.writeZeroes ? ERRNO.nospc : ERRNO.inval;
-    return 0;
+  #dropIncoming(): void {
+    this.#bytes -= this.#writing?.payload?.length ?? 0;
+    this.#writing = null;
+  }
+
+  #write(request: Request, payload: Buffer): void {
+    const { offset, length, flags } = request;
+    const fua = (flags & CMD_FLAG.fua) !== 0;
+    if (!fua && length <= HOT_BYTES && tried(() => this.#device.writeNow?.(offset, payload) === true)) {
+      this.#counters.bytesWritten += length;
+      this.#done(request);
+      return;
+    }
+    // A few bytes must not keep all that came with them.
+    const own = payload.buffer.byteLength > 2 * length ? Buffer.from(payload) : payload;
+    this.#run(request, length, async () => {
+      await this.#device.write(offset, own, fua);
+      this.#counters.bytesWritten += length;
+      this.#done(request);
+    });
   }
 
   async #carryOut(request: Request): Promise<void> {
     const { type, flags, offset, length } = request;
     const fua = (flags & CMD_FLAG.fua) !== 0;
     switch (type) {
-      case CMD.read:
-        return this.#read(request);
       case CMD.flush:
         await this.#device.flush();
         break;
@@ -225,28 +269,26 @@ export class Transmission {
       case CMD.blockStatus:
         return this.#status(request);
     }
-    this.#simple(request);
+    this.#done(request);
   }
 
   async #read(request: Request): Promise<void> {
-    const { cookie, offset, length } = request;
-    const head = this.#agreed.structured ? DATA_HEAD_BYTES : SIMPLE_BYTES;
-    const room = Buffer.allocUnsafeSlow(head + length);
-    await this.#device.read(offset, room.subarray(head));
-    if (this.#agreed.structured) writeDataHead(room, cookie, offset, length);
-    else writeSimple(room, cookie, 0);
-    this.#export.counters.bytesRead += length;
+    const { offset, length } = request;
+    const room = Buffer.allocUnsafeSlow(this.#readHead + length);
+    await this.#device.read(offset, room.subarray(this.#readHead));
+    this.#writeReadHead(room, 0, request);
+    this.#counters.bytesRead += length;
     this.#outbox.push(room);
   }
 
   async #status(request: Request): Promise<void> {
-    const { offset, length, flags, cookie } = request;
+    const { offset, length, flags } = request;
     const one = (flags & CMD_FLAG.reqOne) !== 0;
     const found = await this.#device.extents(offset, length, one ? 1 : MAX_EXTENTS);
     const extents = found.map((extent) => ({ ...extent, length: Math.min(extent.length, MAX_EXTENT) }));
     // What a cut leaves out is asked for again; only the last may be cut.
     const cut = found.findIndex((extent) => extent.length > MAX_EXTENT);
-    this.#outbox.push(statusChunk(cookie, cut < 0 ? extents : extents.slice(0, cut + 1)));
+    this.#outbox.push(statusChunk(request, cut < 0 ? extents : extents.slice(0, cut + 1)));
   }
 
   #run(request: Request, bytes: number, work: () => Promise<void>): void {
@@ -257,59 +299,50 @@ export class Transmission {
       .finally(() => {
         this.#requests--;
         this.#bytes -= bytes;
+        if (this.#charged > 0) this.#settle();
         this.#resume();
         if (this.#requests === 0) this.#events.idle();
       });
   }
 
   #resume(): void {
-    if (!this.#waiting || this.#crowded) return;
+    if (!this.#waiting || this.#over) return;
     this.#waiting = false;
     if (this.#proceed()) this.#events.ready();
   }
 
-  #simple({ cookie }: Request): void {
-    writeSimple(this.#outbox.reserve(SIMPLE_BYTES), cookie, 0);
+  #writeReadHead(into: Buffer, at: number, request: Request): void {
+    if (this.#agreed.structured) writeDataHead(into, at, request, request.offset, request.length);
+    else writeSimple(into, at, request, 0);
   }
 
-  #refuse(request: Request, errno: number): void {
-    this.#fail(request, errno, WORDS[errno] ?? 'The request is not valid.');
+  #done(request: Request): void {
+    const at = this.#outbox.reserve(SIMPLE_BYTES);
+    writeSimple(this.#outbox.slab, at, request, 0);
   }
 
-  #fail({ cookie }: Request, errno: number, words: string): void {
-    if (this.#agreed.structured) this.#outbox.push(errorChunk(cookie, errno, words));
-    else writeSimple(this.#outbox.reserve(SIMPLE_BYTES), cookie, errno);
+  #fail(request: Request, errno: number, words: string): void {
+    if (this.#agreed.structured) {
+      this.#outbox.push(errorChunk(request, errno, words));
+      return;
+    }
+    const at = this.#outbox.reserve(SIMPLE_BYTES);
+    writeSimple(this.#outbox.slab, at, request, errno);
   }
 
   #end(): void {
     this.#over = true;
-    this.#rest = Buffer.alloc(0);
+    this.#rest = NOTHING;
     this.#at = 0;
     this.#events.over();
   }
 }
 
-const ALLOWED_FLAGS: Readonly<Record<number, number>> = {
-  [CMD.read]: CMD_FLAG.fua | CMD_FLAG.df,
-  [CMD.write]: CMD_FLAG.fua,
-  [CMD.disconnect]: 0xffff,
-  [CMD.flush]: CMD_FLAG.fua,
-  [CMD.trim]: CMD_FLAG.fua,
-  [CMD.cache]: CMD_FLAG.fua,
-  [CMD.writeZeroes]: CMD_FLAG.fua | CMD_FLAG.noHole | CMD_FLAG.fastZero,
-  [CMD.blockStatus]: CMD_FLAG.fua | CMD_FLAG.reqOne,
-};
-
-const WORDS: Readonly<Record<number, string>> = {
-  [ERRNO.perm]: 'The disk is read-only.',
-  [ERRNO.inval]: 'The request is not valid here, is too long, or goes past the end of the disk.',
-  [ERRNO.nospc]: 'The request goes past the end of the disk.',
-  [ERRNO.shutdown]: 'The server is going down.',
-};
-
-function errnoOf(error: unknown): number {
-  if (!(error instanceof OpenServiceError)) return ERRNO.io;
-  if (error.code === 'no_space') return ERRNO.nospc;
-  if (error.code === 'read_only') return ERRNO.perm;
-  return ERRNO.io;
+/** A device that cannot do it at once goes the long way, where its error is told. */
+function tried(work: () => boolean): boolean {
+  try {
+    return work();
+  } catch {
+    return false;
+  }
 }

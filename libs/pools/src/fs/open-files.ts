@@ -5,7 +5,7 @@
 import { constants, fstatSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
-const MOST = 64;
+const MOST = 256;
 const IDLE_MS = 10_000;
 
 interface OpenFile {

@@ -4,9 +4,9 @@
  */
 import type { Backend } from '../backend.ts';
 import { ObjectNotFoundError } from '../backend.ts';
+import { Gate } from '../gate.ts';
 import { isDamaged } from './checked.ts';
 import type { DamagedPlaces } from './damaged-places.ts';
-import { Gate } from './gate.ts';
 import type { CollectionView } from './gc/collection-view.ts';
 import type { IndexCache, IndexedPack } from './index-cache.ts';
 import { packKey, sharedKey } from './keys.ts';

@@ -7,11 +7,11 @@ import type { ChunkWorkers } from '@openservice/codec';
 import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
 import { type Backend, ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
+import { orAborted } from '../gate.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
 import type { BlockReader, ChunkRange, StoredChunk } from '../pool.ts';
 import type { PoolKeys } from '../sealed/keys.ts';
 import { sealOf } from './chunk-seal.ts';
-import { orAborted } from './gate.ts';
 import { packKey, repairKey } from './keys.ts';
 import type { PackedManifest } from './packed-manifest.ts';
 import {
@@ -94,8 +94,10 @@ export class PacksReader implements BlockReader {
           if (digests === null) index = end - 1;
         }
       }
+      // Told before the next segment is fetched: who looks at one place of a large disk waits for no other.
+      if (open !== null) yield open;
+      open = null;
     }
-    if (open !== null) yield open;
   }
 
   async readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
@@ -147,15 +149,19 @@ export class PacksReader implements BlockReader {
         `Block ${this.#blockId} has ${this.size} bytes; ${length} from ${offset} on are not all there.`,
       );
     }
-    const out = Buffer.alloc(length);
-    for (let done = 0; done < length; ) {
+    const out = Buffer.allocUnsafe(length);
+    await this.readInto(offset, out, signal);
+    return out;
+  }
+
+  async readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void> {
+    for (let done = 0; done < target.length; ) {
       const index = Math.floor((offset + done) / this.chunkSize);
       const inside = offset + done - index * this.chunkSize;
-      const count = Math.min(length - done, this.chunkSize - inside);
-      await this.#readPart(index, inside, out.subarray(done, done + count), signal);
+      const count = Math.min(target.length - done, this.chunkSize - inside);
+      await this.#readPart(index, inside, target.subarray(done, done + count), signal);
       done += count;
     }
-    return out;
   }
 
   async close(): Promise<void> {
@@ -170,7 +176,10 @@ export class PacksReader implements BlockReader {
     }
     throwIfCancelled(signal);
     const found = await orAborted(this.#find(index), signal);
-    if (found === null) return;
+    if (found === null) {
+      into.fill(0);
+      return;
+    }
     try {
       const { head, table, nonce } = await this.#head(index, found.place, signal);
       const first = Math.floor(inside / head.frameSize);
@@ -186,7 +195,9 @@ export class PacksReader implements BlockReader {
       );
       const rawStart = first * head.frameSize;
       const rawLength = Math.min(head.rawLength, (last + 1) * head.frameSize) - rawStart;
-      const plain = Buffer.allocUnsafe(rawLength);
+      // Whole frames go where they belong at once.
+      const fits = inside === rawStart && into.length === rawLength;
+      const plain = fits ? into : Buffer.allocUnsafe(rawLength);
       const seal = sealOf(this.#keys, head.id, nonce, first);
       const crcs = table.crcs.slice(first, last + 1);
       await this.#workers.decode(bytes, plain, {
@@ -198,7 +209,7 @@ export class PacksReader implements BlockReader {
         part: true,
         ...seal,
       });
-      plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
+      if (!fits) plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
     } catch (error) {
       if (!isDamage(error) && !isShort(error)) throw error;
       // Whole, a repaired record is found, and what is wrong is named.

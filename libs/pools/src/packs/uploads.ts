@@ -5,7 +5,7 @@
  */
 import { MIB } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
-import { Gate } from './gate.ts';
+import { Gate } from '../gate.ts';
 import { packKey, sessionKey } from './keys.ts';
 import { PACK_ENTRY_BYTES, PACK_HEADER_BYTES, PACK_TRAILER_BYTES, PackBuilder } from './pack.ts';
 import { encodeSessionRecord, type SessionSegment } from './session-record.ts';

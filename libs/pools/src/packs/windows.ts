@@ -10,6 +10,7 @@ import type { Place } from './segment.ts';
 /** Most bytes of a window, but for a single record that is longer. */
 export const WINDOW_BYTES = 2 * MIB;
 const KEPT = 8;
+const IDLE_MS = 1000;
 /** Bytes nobody asked for that a window may hold between two records. */
 const MAX_GAP = 256 * 1024;
 
@@ -24,6 +25,7 @@ export class Windows {
   readonly #backend: Backend;
   readonly #stop: AbortSignal;
   #kept: Window[] = [];
+  #idle: NodeJS.Timeout | null = null;
 
   constructor(backend: Backend, stop: AbortSignal) {
     this.#backend = backend;
@@ -39,6 +41,8 @@ export class Windows {
 
   /** Starts reading what is not being read yet. */
   ensure(place: Place, wanted: readonly Place[]): Window {
+    // A disk that nobody reads for a while keeps nothing here.
+    this.#idle = this.#idle?.refresh() ?? setTimeout(() => this.#letGo(), IDLE_MS).unref();
     const end = place.offset + place.length;
     const at = this.#kept.findIndex((kept) => kept.pack === place.pack && kept.start <= place.offset && kept.end >= end);
     if (at >= 0) {
@@ -55,6 +59,11 @@ export class Windows {
     this.#kept.push(window);
     if (this.#kept.length > KEPT) this.#kept.shift();
     return window;
+  }
+
+  #letGo(): void {
+    this.#kept = [];
+    this.#idle = null;
   }
 }
 

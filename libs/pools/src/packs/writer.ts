@@ -6,11 +6,11 @@ import { type ChunkWorkers, type EncodedChunk, sharedBuffer } from '@openservice
 import { PermanentError } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
+import { Gate, orAborted } from '../gate.ts';
 import { DIGEST_BYTES, isHole, RootHasher } from '../manifest.ts';
 import type { BlockWriter, Prepared, StoredChunk, WriteSession } from '../pool.ts';
 import type { PoolKeys } from '../sealed/keys.ts';
 import { newSeal } from './chunk-seal.ts';
-import { Gate, orAborted } from './gate.ts';
 import type { CollectionView } from './gc/collection-view.ts';
 import { manifestKey, sharedKey } from './keys.ts';
 import { encodePackedManifest, SEGMENT_ENTRY_BYTES } from './packed-manifest.ts';

@@ -224,10 +224,14 @@ class RawPool implements Pool {
       const found = await this.#committed(blockId, signal);
       if (found === null) return null;
       const files = await openRawFiles(committedPaths(this.#root, blockId));
-      // The same entry before and after: no removal and no newer block of this id came between.
-      const { number } = await this.#at(blockId).ledger.head(signal);
-      if (files !== null && number === found.number) return { files, detail: detailOf(found.entry) };
-      if (files !== null) await closeRawFiles(files);
+      let isSame = false;
+      try {
+        // The same entry before and after: no removal and no newer block of this id came between.
+        isSame = (await this.#at(blockId).ledger.head(signal)).number === found.number;
+        if (files !== null && isSame) return { files, detail: detailOf(found.entry) };
+      } finally {
+        if (files !== null && !isSame) await closeRawFiles(files);
+      }
     }
   }
 

@@ -6,8 +6,11 @@ import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
 import { throwIfCancelled } from '../cancel.ts';
 import { isMissing, mapped } from '../fs/durable.ts';
 import { fileExtents } from '../fs/extents.ts';
+import { readCached } from '../fs/libc.ts';
+import { Gate } from '../gate.ts';
 import { DIGEST_BYTES, decodeManifestHead, HOLE_DIGEST, isHole, MANIFEST_HEAD_BYTES } from '../manifest.ts';
 import type { BlockReader, ChunkRange } from '../pool.ts';
+import { Bitmap } from './bitmap.ts';
 import type { CommittedDetail } from './claim.ts';
 import { digestOffset } from './part-files.ts';
 
@@ -15,8 +18,8 @@ import { digestOffset } from './part-files.ts';
 const PAGE_BYTES = 64 * 1024;
 /** Chunks in a range at most: a full disk tells its first range without a look at all of its digests. */
 const MAX_RANGE = 2048;
-/** Chunks kept after `read`, checked. */
-const KEPT_CHUNKS = 4;
+/** Chunks being checked at once for `read`, each in a buffer that is used again. */
+const CHECKING = 4;
 
 export interface RawReaderFiles {
   data: FileHandle;
@@ -82,7 +85,13 @@ class RawReader implements BlockReader {
   readonly #files: RawReaderFiles;
   readonly #workers: ChunkWorkers;
   readonly #count: number;
-  readonly #kept = new Map<number, Promise<Buffer>>();
+  /** Chunks that were checked since the reader was opened: from then on their bytes are read as they lie. */
+  readonly #checked: Bitmap;
+  /** Of these, chunks that are holes. */
+  readonly #holes: Bitmap;
+  readonly #checks = new Map<number, Promise<void>>();
+  readonly #gate = new Gate(() => CHECKING);
+  readonly #spare: Buffer[] = [];
   #closed: Promise<void> | null = null;
 
   constructor(blockId: string, files: RawReaderFiles, detail: CommittedDetail, workers: ChunkWorkers) {
@@ -93,6 +102,8 @@ class RawReader implements BlockReader {
     this.chunkSize = detail.chunkSize;
     this.rootDigest = Buffer.from(detail.rootDigest, 'hex');
     this.#count = chunkCount(detail.size, detail.chunkSize);
+    this.#checked = new Bitmap(this.#count);
+    this.#holes = new Bitmap(this.#count);
   }
 
   /** By the digests alone, and of those only what is no hole in their file. */
@@ -123,6 +134,8 @@ class RawReader implements BlockReader {
       const chunk = target.subarray(0, chunkLength(this.size, this.chunkSize, index));
       if (isHole(digest)) {
         chunk.fill(0);
+        this.#holes.set(index);
+        this.#checked.set(index);
         return HOLE_DIGEST;
       }
       await this.#fill(this.#files.data, chunk, index * this.chunkSize);
@@ -133,8 +146,18 @@ class RawReader implements BlockReader {
           `Chunk ${index} of block ${this.#blockId} is damaged: its bytes do not match its digest.`,
         );
       }
+      this.#checked.set(index);
       return digest;
     });
+  }
+
+  readNow(offset: number, target: Buffer): boolean {
+    const first = Math.floor(offset / this.chunkSize);
+    const last = Math.floor((offset + target.length - 1) / this.chunkSize);
+    for (let index = first; index <= last; index++) if (!this.#checked.has(index)) return false;
+    if (this.#closed !== null) return false;
+    if (first === last) return this.#readPartNow(first, offset, target);
+    return this.#parts(offset, target).every(({ index, at, part }) => this.#readPartNow(index, at, part));
   }
 
   async knownDigest(index: number, signal: AbortSignal): Promise<Buffer> {
@@ -148,17 +171,22 @@ class RawReader implements BlockReader {
   async read(offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
     if (offset < 0 || length < 0 || offset + length > this.size) throw this.#outOfRange();
     const bytes = Buffer.allocUnsafe(length);
-    for (let at = 0; at < length; ) {
-      const index = Math.floor((offset + at) / this.chunkSize);
-      const chunk = await this.#chunk(index, signal);
-      at += chunk.copy(bytes, at, offset + at - index * this.chunkSize);
-    }
+    await this.readInto(offset, bytes, signal);
     return bytes;
+  }
+
+  async readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void> {
+    for (const { index, at, part } of this.#parts(offset, target)) {
+      throwIfCancelled(signal);
+      if (!this.#checked.has(index)) await this.#check(index);
+      if (this.#holes.has(index)) part.fill(0);
+      else await mapped(() => this.#fill(this.#files.data, part, at));
+    }
   }
 
   close(): Promise<void> {
     this.#closed ??= mapped(async () => {
-      this.#kept.clear();
+      this.#spare.length = 0;
       await closeRawFiles(this.#files);
     });
     return this.#closed;
@@ -176,26 +204,42 @@ class RawReader implements BlockReader {
     }
   }
 
-  /** A checked chunk, of the few kept or read now; calls at once for the same share one read. */
-  #chunk(index: number, signal: AbortSignal): Promise<Buffer> {
-    throwIfCancelled(signal);
-    const kept = this.#kept.get(index);
-    this.#kept.delete(index);
-    const chunk = kept ?? this.#load(index);
-    this.#kept.set(index, chunk);
-    if (this.#kept.size > KEPT_CHUNKS) this.#kept.delete(this.#kept.keys().next().value as number);
-    return chunk;
+  /** `target`, chunk by chunk. */
+  #parts(offset: number, target: Buffer): { index: number; at: number; part: Buffer }[] {
+    const parts: { index: number; at: number; part: Buffer }[] = [];
+    for (let done = 0; done < target.length; ) {
+      const at = offset + done;
+      const index = Math.floor(at / this.chunkSize);
+      const part = target.subarray(done, Math.min(target.length, done + (index + 1) * this.chunkSize - at));
+      parts.push({ index, at, part });
+      done += part.length;
+    }
+    return parts;
   }
 
-  async #load(index: number): Promise<Buffer> {
-    const target = sharedBuffer(chunkLength(this.size, this.chunkSize, index));
+  #readPartNow(index: number, at: number, part: Buffer): boolean {
+    if (!this.#holes.has(index)) return readCached(this.#files.data.fd, part, at);
+    part.fill(0);
+    return true;
+  }
+
+  /** Calls at once for the same chunk share one. Others may wait for it: one caller's signal does not stop it. */
+  #check(index: number): Promise<void> {
+    const known = this.#checks.get(index);
+    if (known !== undefined) return known;
+    const check = this.#checkOnce(index).finally(() => this.#checks.delete(index));
+    this.#checks.set(index, check);
+    return check;
+  }
+
+  async #checkOnce(index: number): Promise<void> {
+    await this.#gate.enter(1);
+    const buffer = this.#spare.pop() ?? sharedBuffer(this.chunkSize);
     try {
-      // Others may wait for it: one caller's signal does not stop it.
-      await this.readChunk(index, target, new AbortController().signal);
-      return target;
-    } catch (error) {
-      this.#kept.delete(index);
-      throw error;
+      await this.readChunk(index, buffer, new AbortController().signal);
+    } finally {
+      this.#gate.leave(1);
+      if (this.#closed === null) this.#spare.push(buffer);
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { CancelledError, TransientError } from '@openservice/domain';
-import { orAborted } from '../packs/gate.ts';
+import { orAborted } from '../gate.ts';
 import type { StoredChunk } from '../pool.ts';
 import { MAX_TRIES, mayTryAgain, pauseBefore } from './again.ts';
 import type { RemoteClient } from './client.ts';

@@ -6,9 +6,9 @@
 import { type ChunkWorkers, sharedBuffer } from '@openservice/codec';
 import { chunkCount, FencedError, type OpenServiceError, PermanentError, TransientError } from '@openservice/domain';
 import { throwIfCancelled } from '../cancel.ts';
+import { orAborted } from '../gate.ts';
 import { isHole } from '../manifest.ts';
 import { Bitmap } from '../packs/bitmap.ts';
-import { orAborted } from '../packs/gate.ts';
 import type { BlockWriter, ChunkRange, Prepared, StoredChunk, WriteSession } from '../pool.ts';
 import { fields, list, preparedFrom, whole } from './answers.ts';
 import type { RemoteCall, RemoteClient } from './client.ts';

@@ -3,6 +3,7 @@
 import { AccessKeySchema } from './access-keys.ts';
 import { AuditRowSchema } from './audit.ts';
 import { BlockSchema } from './blocks.ts';
+import { CdmInstanceDiskSchema, CdmInstanceSchema } from './cdm-instances.ts';
 import { ClaimSchema } from './claims.ts';
 import { DeadLetterSchema } from './dead-letters.ts';
 import { IdempotencyKeySchema } from './idempotency-keys.ts';
@@ -34,4 +35,6 @@ export const SCHEMAS = [
   IdempotencyKeySchema,
   AuditRowSchema,
   AccessKeySchema,
+  CdmInstanceSchema,
+  CdmInstanceDiskSchema,
 ];

@@ -4,12 +4,17 @@ import { copyEffects } from './copy.ts';
 import { deleteEffects } from './delete.ts';
 import type { KindEffects } from './effects.ts';
 import { gcEffects } from './gc.ts';
+import { hydrateEffects } from './hydrate.ts';
 import { importEffects } from './import.ts';
+import { loadEffects } from './load.ts';
 import { moveEffects } from './move.ts';
 import { poolVerifyEffects } from './pool-verify.ts';
 import { rebuildEffects } from './rebuild.ts';
 import { restoreEffects } from './restore.ts';
+import { rewindEffects } from './rewind.ts';
+import { saveEffects } from './save.ts';
 import { undeleteEffects } from './undelete.ts';
+import { unloadEffects } from './unload.ts';
 import { uploadEffects } from './upload.ts';
 import { verifyEffects } from './verify.ts';
 
@@ -25,4 +30,9 @@ export const KINDS: Readonly<Record<JobKind, KindEffects>> = {
   gc: gcEffects,
   pool_verify: poolVerifyEffects,
   rebuild: rebuildEffects,
+  load: loadEffects,
+  unload: unloadEffects,
+  save: saveEffects,
+  rewind: rewindEffects,
+  hydrate: hydrateEffects,
 };

@@ -1,6 +1,7 @@
 import { type JobParams, type JobResult, jobParams } from '@openservice/protocol';
 import type { EntityManager, Job } from '@openservice/store';
 import { removeBlockRow } from '../../services/block-row.ts';
+import { readerOf } from '../../services/instance-use.ts';
 import { leaveSet } from '../../services/set-membership.ts';
 import { fromNow } from '../clock.ts';
 import { type BlockRow, type KindEffects, lockBlock, replicaGone, replicasOf } from './effects.ts';
@@ -82,6 +83,8 @@ export const deleteEffects: KindEffects = {
       return `block ${block.id} is ${block.state}.`;
     const replicas = await replicasOf(manager, block.id);
     const some = replicas.some((replica) => !params.pool_ids.includes(replica.pool_id) && replica.state === 'available');
+    const reader = await readerOf(manager, block.id, some ? params.pool_ids : null);
+    if (reader !== null) return `instance ${reader.id} reads the block; remove it first.`;
     if (!some) {
       // What was to be one replica's end must not become the block's, should its other replicas have gone since.
       const ofReplica = params.replica_only ?? (block.state === 'available' && block.error_code !== 'delete_failed');

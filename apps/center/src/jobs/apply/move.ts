@@ -1,5 +1,6 @@
 import { type JobResult, jobParams } from '@openservice/protocol';
 import type { EntityManager, Job } from '@openservice/store';
+import { readerOf } from '../../services/instance-use.ts';
 import {
   type BlockRow,
   type KindEffects,
@@ -54,6 +55,8 @@ export const moveEffects: KindEffects = {
     const block = await lockBlock(manager, job.block_id);
     if (block !== null && (await isThere(manager, block, params.pool_id)))
       return `the block is in pool ${params.pool_id} already; what is left in pool ${params.from_pool_id} is removed by itself.`;
+    const reader = await readerOf(manager, params.block.id);
+    if (reader !== null) return `instance ${reader.id} reads the block; remove it first.`;
     return planReplicaAgain(manager, next, { ...params, to: params.pool_id });
   },
 };

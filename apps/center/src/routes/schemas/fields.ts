@@ -16,7 +16,7 @@ export const name = (max: number) =>
     .max(max, `must be ${max} characters at most`)
     .refine(isPlain, 'must not hold control characters');
 
-export const idOf = (kind: 'pool' | 'set' | 'block' | 'job') =>
+export const idOf = (kind: 'pool' | 'set' | 'block' | 'job' | 'ins') =>
   z
     .string()
     .max(64, `must be an id of the form ${kind}-…`)
