@@ -1,4 +1,4 @@
-import { type JobParams, jobParams } from '@openservice/protocol';
+import { type JobParams, jobParams, type Progress } from '@openservice/protocol';
 import { expect } from 'chai';
 import { Bench, contextOf, failure, type HandContext, nextAttempt, SIZE } from './jobs-bench.ts';
 
@@ -69,6 +69,27 @@ describe('move', () => {
     expect(result.replicas[1]).to.deep.equal({ pool_id: bench.a, state: 'removed', stored_bytes: 0 });
     expect(seen.removed).to.equal(1);
     await moved(params);
+  });
+
+  it('tells how fast it reads back, and goes back behind no byte that it has told', async () => {
+    const params = await paramsOf(bench.a, bench.d);
+    const told: Progress[] = [];
+    const context = contextOf(params, null, {
+      onProgress: () => {
+        if (context.last !== null) told.push(context.last);
+      },
+    });
+    const { progress } = await bench.handlers.move.run(context);
+    const done = told.map(({ bytes_done }) => bytes_done);
+    expect(done).to.deep.equal([...done].sort((a, b) => a - b));
+    expect(new Set(told.map(({ bytes_total }) => bytes_total))).to.deep.equal(new Set([SIZE]));
+    const back = told.filter(({ bytes_done, eta_ms }) => bytes_done === SIZE && eta_ms !== null && eta_ms > 0);
+    expect(back.length).to.be.greaterThan(3);
+    for (const { rate, bytes_sent } of back) {
+      expect(rate).to.be.greaterThan(0);
+      expect(bytes_sent).to.equal(progress?.bytes_sent);
+    }
+    expect(told.at(-1)?.eta_ms).to.equal(0);
   });
 
   for (const [name, next] of [

@@ -8,9 +8,11 @@ import type { JobContext, JobHandler } from '@openservice/agent';
 import { asOpenServiceError, FencedError, PermanentError } from '@openservice/domain';
 import type { Pool } from '@openservice/pools';
 import type { JobParams, JobResult } from '@openservice/protocol';
+import type { TransferCounters } from '@openservice/transfer';
 import { copyToPool, dropCopy } from './copy-to-pool.ts';
 import type { JobDeps } from './deps.ts';
 import { readJournalState } from './journal-state.ts';
+import { ProgressMeter } from './progress-meter.ts';
 import { checkReplica } from './replica-check.ts';
 import { bandwidthOf } from './replicate.ts';
 
@@ -43,7 +45,7 @@ async function readBack(deps: JobDeps, context: JobContext<Params>, copied: JobR
   const { block, pool_id } = context.params;
   const { signal } = context;
   const pool = await deps.pools.get(pool_id, signal);
-  const why = await whyUnreadable(context, pool);
+  const why = await whyUnreadable(context, pool, copied);
   if (why !== null) {
     await removeFrom(deps, context, pool_id);
     throw new PermanentError(
@@ -59,10 +61,21 @@ async function readBack(deps: JobDeps, context: JobContext<Params>, copied: JobR
   });
 }
 
-/** A sentence, or null: every byte is there. What may pass (a store that is away) is thrown. */
-async function whyUnreadable({ params, signal }: JobContext<Params>, pool: Pool): Promise<string | null> {
+/**
+ * A sentence, or null: every byte is there. What may pass (a store that is away) is thrown. The bytes that are told stay those of the copy,
+ * all of them; `rate` and `eta_ms` are those of the reading.
+ */
+async function whyUnreadable(context: JobContext<Params>, pool: Pool, copied: JobResult): Promise<string | null> {
+  const { params, signal } = context;
+  const meter = new ProgressMeter(0);
+  const onProgress = (counters: TransferCounters): void => {
+    const { rate, eta_ms, ...read } = meter.read(counters);
+    const { bytes_total, bytes_sent, bytes_skipped } = copied.progress ?? read;
+    context.progress({ bytes_total, bytes_done: bytes_total, bytes_sent, bytes_skipped, rate, eta_ms });
+  };
   try {
-    const damage = await checkReplica({ pool, block: params.block, sample: 1, bandwidth: bandwidthOf(params), signal });
+    const bandwidth = bandwidthOf(params);
+    const damage = await checkReplica({ pool, block: params.block, sample: 1, bandwidth, signal, onProgress });
     return damage[0] ?? null;
   } catch (error) {
     const { outcome, message } = asOpenServiceError(error);
