@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectNbd, MemoryDevice, type NbdServerOptions } from '@openservice/nbd';
-import { needsPeers } from '@openservice/testkit';
+import { needsPeers, waitFor } from '@openservice/testkit';
 import { expect } from 'chai';
 import { makeCertificate } from './support/certificate.ts';
 import { run, type Served, serve } from './support/serve.ts';
@@ -115,6 +115,6 @@ describe('NBD server and TLS', function () {
     socket.resume();
     socket.write(Buffer.from('0000000349484156454f5054000000050000000049484156454f50540000000300000000', 'hex'));
     await gone;
-    expect(served!.server.connections).to.equal(0);
+    await waitFor('the connection to be gone', () => served!.server.connections === 0);
   });
 });

@@ -15,6 +15,9 @@ export interface ConnectionLimits {
   silence: number;
 }
 
+/** ms that a client gets to close its side once it has been sent all. */
+const LINGER = 1000;
+
 export interface ConnectionOptions {
   exports: NbdExports;
   tls: TlsMode;
@@ -35,8 +38,12 @@ export class Connection {
   #served: NbdExport | null = null;
   #stopping = false;
   #ending = false;
+  /** All is answered, and the last bytes are on their way. */
+  #leaving = false;
+  #peerEnded = false;
   #closed = false;
-  readonly #deadline: NodeJS.Timeout;
+  /** Of the handshake; later, of the goodbye. */
+  #deadline: NodeJS.Timeout;
 
   constructor(socket: Socket, options: ConnectionOptions) {
     this.#options = options;
@@ -77,7 +84,10 @@ export class Connection {
     this.#socket = socket;
     socket.on('data', (bytes: Buffer) => this.#take(bytes));
     // A client that closed its side has nothing more to ask: what is under way is still answered.
-    socket.on('end', () => this.#hangUp());
+    socket.on('end', () => {
+      this.#peerEnded = true;
+      this.#hangUp();
+    });
     socket.on('timeout', () => this.#silent());
     socket.setTimeout(this.#options.limits.silence);
     socket.on('error', () => socket.destroy());
@@ -85,6 +95,7 @@ export class Connection {
   }
 
   #take(bytes: Buffer): void {
+    if (this.#leaving) return;
     if (this.#transmission !== null) {
       if (!this.#transmission.feed(bytes)) this.#socket.pause();
       return;
@@ -141,8 +152,20 @@ export class Connection {
     if (this.#closed || !(this.#ending || this.#stopping)) return;
     if (this.#transmission !== null && !this.#transmission.idle) return;
     this.#outbox?.flush();
-    // Once all is sent; a peer that keeps its side open is not waited for.
-    this.#socket.destroySoon();
+    if (this.#peerEnded) {
+      this.#socket.destroySoon();
+      return;
+    }
+    if (this.#leaving) return;
+    this.#leaving = true;
+    // What the client still sends is read and passed over: closing on it would reset the connection, and take from the client what it
+    // has not read yet.
+    this.#transmission?.close();
+    this.#socket.resume();
+    this.#socket.end(() => {
+      clearTimeout(this.#deadline);
+      if (!this.#closed) this.#deadline = setTimeout(() => this.destroy(), LINGER);
+    });
   }
 
   /**
@@ -150,8 +173,7 @@ export class Connection {
    * as it likes; a request that was begun must go on coming, and replies must go on being taken.
    */
   #silent(): void {
-    const working = this.#transmission !== null && !this.#transmission.idle;
-    if (this.#socket.writableLength > 0 || this.#transmission?.inRequest === true || (this.#ending && !working)) {
+    if (this.#socket.writableLength > 0 || this.#transmission?.inRequest === true || this.#leaving) {
       this.destroy();
       return;
     }
