@@ -12,15 +12,16 @@
  * - A block never goes back to `base`, but for all of them at once in `rewind`.
  * - Bytes of the base are put into the data file only while no write is under way.
  */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asOpenServiceError, PermanentError } from '@openservice/domain';
+import { PermanentError } from '@openservice/domain';
 import type { BlockDevice, DeviceExtent } from '../device.ts';
 import { BLOCK_BYTES, BlockMap, type BlockRun, STATE } from './block-map.ts';
 import { DataFile } from './data-file.ts';
 import { MapJournal } from './journal.ts';
 import { type MapChange, RECORD_BYTES } from './journal-format.ts';
 import { PartialBlocks } from './partial-blocks.ts';
+import { damaged, holdsData, replay, sizeOf, zeroAgain } from './reopening.ts';
+import { inside, span } from './span.ts';
 import { Turnstile } from './turnstile.ts';
 
 export interface OverlayLimits {
@@ -462,55 +463,6 @@ export class Overlay implements BlockDevice {
 }
 
 const WHOLE = [{ from: 0, to: BLOCK_BYTES }] as const;
-
-function replay(map: BlockMap, partial: PartialBlocks, { state, first, count, from, to }: MapChange): void {
-  if (first + count > map.blocks)
-    throw new PermanentError('damaged_overlay', 'The journal of the overlay names blocks past its end.');
-  if (state !== STATE.partial) {
-    map.set(first, count, state);
-    partial.delete(first, count);
-  } else map.set(first, 1, partial.add(first, from, to) ? STATE.data : STATE.partial);
-}
-
-function damaged(directory: string, words: string): PermanentError {
-  return new PermanentError('damaged_overlay', `The overlay in ${directory} is damaged: ${words}.`);
-}
-
-function holdsData(map: BlockMap): boolean {
-  for (const { state } of map.touched()) if (state !== STATE.zero) return true;
-  return false;
-}
-
-/** Null: there is no such file. */
-async function sizeOf(path: string): Promise<number | null> {
-  try {
-    return (await stat(path)).size;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw asOpenServiceError(error);
-  }
-}
-
-/** Where blocks are zeros, the data file may hold bytes of writes that were lost with their changes of the map. */
-async function zeroAgain(data: DataFile, map: BlockMap, size: number): Promise<void> {
-  let count = 0;
-  for (const run of map.touched()) {
-    if (run.state !== STATE.zero) continue;
-    await data.zero(...span(run, size));
-    if (++count % 256 === 0) await new Promise(setImmediate);
-  }
-}
-
-/** The run's bytes as offset and length. */
-function span(run: BlockRun, size: number): [number, number] {
-  const offset = run.first * BLOCK_BYTES;
-  return [offset, Math.min(run.count * BLOCK_BYTES, size - offset)];
-}
-
-/** The run's bytes between `offset` and `end`: first, and past the last. */
-function inside(run: BlockRun, offset: number, end: number): [number, number] {
-  return [Math.max(offset, run.first * BLOCK_BYTES), Math.min(end, (run.first + run.count) * BLOCK_BYTES)];
-}
 
 /** Waits for all, so that nothing writes into a buffer after its read has failed; then the first error. */
 async function settled(parts: Promise<void>[]): Promise<void> {
