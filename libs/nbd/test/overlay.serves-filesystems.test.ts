@@ -44,7 +44,10 @@ describe('a disk over a base, used by real programs', function () {
       '--size=12m',
       '--offset_increment=16m',
       '--verify=crc32c',
+      '--verify_state_save=0',
       '--verify_fatal=1',
+      // Its state files go here, not where the tests are run.
+      `--aux-path=${dir}`,
       '--randseed=20261124',
       '--fsync=64',
     );
