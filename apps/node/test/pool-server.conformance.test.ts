@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createChunkWorkers } from '@openservice/codec';
 import { newId, type PoolSpec } from '@openservice/domain';
 import { createFsBackend } from '@openservice/pools';
 import { tempDir } from '@openservice/testkit';
@@ -11,6 +12,9 @@ import { tmpdirHasReflinks } from '../../../libs/pools/test/support/mounts.ts';
 import { startPoolServer } from './support/pool-server.ts';
 
 const signal = new AbortController().signal;
+/** Of all servers and clients here: what starts a thread anew for each costs more than the cases. */
+const workers = createChunkWorkers({ threads: 2 });
+after(() => workers.close());
 
 type Harm = (path: string, blockId: string) => Promise<void>;
 
@@ -18,7 +22,7 @@ async function behindServer(spec: (path: string) => PoolSpec, corrupt: Harm, los
   const dir = tempDir();
   const path = join(dir.path, 'pool');
   const lying = spec(path);
-  const server = await startPoolServer({ dataDir: join(dir.path, 'node'), specs: [lying] });
+  const server = await startPoolServer({ dataDir: join(dir.path, 'node'), specs: [lying], workers });
   await (await server.behind(lying.id)).probe({ create: true }, signal);
   return {
     open: () => server.open(lying.id),

@@ -1,5 +1,5 @@
 /** Whole transfers through the pool server: what travels, and what becomes of them when server, network or peer fail. */
-import { createHash } from 'node:crypto';
+import { createCipheriv, createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
@@ -15,6 +15,7 @@ import { startPoolServer, type TestServer } from './support/pool-server.ts';
 
 const signal = new AbortController().signal;
 const CHUNK = 256 * 1024;
+const ZEROS = Buffer.alloc(CHUNK);
 
 /** A disk in memory: chunk n is made of `seed n`, so that a change of the seed changes that chunk alone. Does not compress. */
 function disk(chunks: number, seed: (index: number) => string): ChunkSource & { reads: number } {
@@ -30,13 +31,7 @@ function disk(chunks: number, seed: (index: number) => string): ChunkSource & { 
       this.reads++;
       const length = chunkLength(size, CHUNK, index);
       const key = createHash('sha256').update(seed(index)).digest();
-      let state = key.readUInt32LE(0) | 1;
-      for (let at = 0; at < length; at++) {
-        state ^= state << 13;
-        state ^= state >>> 17;
-        state ^= state << 5;
-        target[at] = state & 0xff;
-      }
+      createCipheriv('aes-256-ctr', key, key.subarray(0, 16)).update(ZEROS.subarray(0, length)).copy(target);
       return blake3(target.subarray(0, length));
     },
     close: async () => undefined,

@@ -31,6 +31,8 @@ export interface TestServerOptions {
   keys?: { publicKey: KeyObject; privateKey: KeyObject };
   login?: PoolServerOptions['login'];
   limits?: PoolServerOptions['limits'];
+  /** Shared with others; they stay the caller's. Left out: workers of its own. */
+  workers?: ChunkWorkers;
   /** No center has told its key yet. */
   withoutKey?: boolean;
 }
@@ -38,7 +40,7 @@ export interface TestServerOptions {
 export async function startPoolServer(options: TestServerOptions): Promise<TestServer> {
   const { dataDir, specs = [] } = options;
   const keys = options.keys ?? generateKeyPairSync('ed25519');
-  const workers = createChunkWorkers({ threads: 2 });
+  const workers = options.workers ?? createChunkWorkers({ threads: 2 });
   const content = new ContentStore(`${dataDir}/content`);
   let pools = new Map<string, Pool>();
   const behind = async (poolId: string): Promise<Pool> => {
@@ -110,7 +112,7 @@ export async function startPoolServer(options: TestServerOptions): Promise<TestS
     },
     stop: async () => {
       await stop();
-      await workers.close();
+      if (options.workers === undefined) await workers.close();
     },
   };
 }
