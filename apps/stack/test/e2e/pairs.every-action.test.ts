@@ -108,18 +108,27 @@ describe('every action between every pair of pool types', function () {
 
     describe(`from ${from}, the node killed on the way`, () => {
       const outcomes = new Map<string, Promise<void>>();
+      let allHit = false;
       before(async () => {
         const blocks = await Promise.all(cellsFrom(from).map((cell) => blockIn(ends.from[from], `${titleOf(cell)}, killed`)));
         await mkdir(system.holds);
         const started = await Promise.all(cellsFrom(from).map((cell, i) => start(cell, blocks[i]!)));
         // Reading back is a job, too, which is not to be held: only when all were hit.
         const hits = quiet(killInTheMiddle(started.map(({ jobId }) => jobId)));
+        hits.then(() => {
+          allHit = true;
+        }, ignored);
         for (const cell of started) {
           const right = hits.then((stood) => resumed(cell, stood)).then(() => endsRight(cell));
           outcomes.set(titleOf(cell), quiet(right));
         }
       });
-      after(() => rm(system.holds, { recursive: true, force: true }));
+      after(async () => {
+        await rm(system.holds, { recursive: true, force: true });
+        // What is still held after a failure would stand in the way of the next group.
+        if (!allHit) for (const node of system.nodes) await node.restart();
+        await system.ready();
+      });
       for (const cell of cellsFrom(from)) it(`${titleOf(cell)}, the node killed on the way`, () => outcomes.get(titleOf(cell)));
     });
   }
@@ -128,9 +137,11 @@ describe('every action between every pair of pool types', function () {
   async function killInTheMiddle(jobIds: readonly string[]): Promise<Map<string, Job>> {
     const hits = new Map<string, Job>();
     while (hits.size < jobIds.length) {
-      const caught = await held(jobIds.filter((id) => !hits.has(id)));
-      for (const id of caught) hits.set(id, await system.api.job(id));
+      const left = jobIds.filter((id) => !hits.has(id));
+      await someHeld(left);
       await Promise.all(system.nodes.map((node) => node.kill()));
+      // One may have come to its stop while the others were looked at: who left its name stood there when it was killed.
+      for (const id of await heldOf(left)) hits.set(id, await system.api.job(id));
       if (hits.size === jobIds.length) await rm(system.holds, { recursive: true });
       for (const node of system.nodes) node.start();
     }
@@ -138,27 +149,31 @@ describe('every action between every pair of pool types', function () {
     return hits;
   }
 
-  /** Those of `left` that are held, once all of them that run are, and one is. One that was hit before may stand behind them in the queue. */
-  async function held(left: readonly string[]): Promise<string[]> {
+  async function heldOf(jobIds: readonly string[]): Promise<string[]> {
+    const names = new Set(await readdir(system.holds));
+    return jobIds.filter((id) => names.has(id));
+  }
+
+  /** Resolves once one of `left` is held, and so are all of them that the center sees running. Others may stand behind those in the queue. */
+  async function someHeld(left: readonly string[]): Promise<void> {
     const limit = performance.now() + 60_000;
-    let before = '';
-    while (performance.now() < limit) {
-      const names = (await readdir(system.holds)).filter((name) => left.includes(name)).sort();
+    for (;;) {
       const { body } = await system.api.ok('GET', '/jobs?state=running&limit=1000');
-      const running = (body.jobs as Job[])
-        .map(({ id }) => id)
-        .filter((id) => left.includes(id))
-        .sort();
-      if (names.length > 0 && running.join() === names.join() && names.join() === before) return names;
-      before = names.join();
+      const running = (body.jobs as Job[]).map(({ id }) => id).filter((id) => left.includes(id));
+      const held = await heldOf(left);
+      if (held.length > 0 && running.length > 0 && running.every((id) => held.includes(id))) return;
+      if (performance.now() > limit) {
+        throw new Error(
+          `of ${left.join(', ')} after a minute held: ${held.join(', ') || 'none'}; running: ${running.join(', ') || 'none'}`,
+        );
+      }
       await pause(100);
     }
-    throw new Error(`no job stopped on its way in a minute; ${left.length} were to, among them ${left[0]}`);
   }
 
   async function resumed(cell: Started, stood: ReadonlyMap<string, Job>): Promise<void> {
     const before = stood.get(cell.jobId);
-    expect(before?.state, 'when its node was killed').to.equal('running');
+    expect(before?.state, 'when its node was killed').to.be.oneOf(['accepted', 'running']);
     expect(before?.bytes_done).to.be.lessThan(before?.bytes_total ?? 0);
     await system.api.succeeded(cell.jobId, 110_000);
     const { body } = await system.api.ok('GET', `/jobs/${cell.jobId}`);
@@ -184,6 +199,8 @@ describe('every action between every pair of pool types', function () {
 
 /** The same promise; a rejection that nobody has come for yet is no unhandled one. */
 function quiet<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined);
+  promise.catch(ignored);
   return promise;
 }
+
+function ignored(): void {}

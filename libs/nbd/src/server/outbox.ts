@@ -38,6 +38,11 @@ export class Outbox {
     this.#onSent = onSent;
   }
 
+  /** The connection is over: what is sent reaches nobody. */
+  get gone(): boolean {
+    return this.#socket.destroyed;
+  }
+
   /** Bytes that the kernel has not taken yet. */
   get waiting(): number {
     return this.#socket.destroyed ? 0 : this.#socket.writableLength + this.#queued + this.#to - this.#from;

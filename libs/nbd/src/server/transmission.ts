@@ -306,7 +306,8 @@ export class Transmission {
   }
 
   #resume(): void {
-    if (!this.#waiting || this.#over) return;
+    // A connection that was cut has room again, and nobody to read for.
+    if (!this.#waiting || this.#over || this.#outbox.gone) return;
     this.#waiting = false;
     if (this.#proceed()) this.#events.ready();
   }
