@@ -22,23 +22,28 @@ interface StateRule {
   /** States that may follow. */
   readonly next: readonly JobState[];
   /** Who must act next; nobody once the state is terminal. */
-  readonly owner: 'relay' | 'node' | 'center' | 'person' | null;
+  readonly owner: 'relay' | 'node' | 'center' | null;
   /** How long the owner may be silent, in ms, before reconcile acts in its place. */
   readonly deadlineMs: number | null;
 }
 
 const SECOND = 1000;
+const DAY = 86_400 * SECOND;
 const ENDS = ['failed', 'cancelled'] as const;
 
 export const JOB_STATE_RULES: Readonly<Record<JobState, StateRule>> = {
-  queued: { next: ['dispatched', 'accepted', 'running', 'cancelling', ...ENDS], owner: 'relay', deadlineMs: 30 * SECOND },
+  queued: {
+    next: ['dispatched', 'accepted', 'running', 'paused', 'cancelling', ...ENDS],
+    owner: 'relay',
+    deadlineMs: 30 * SECOND,
+  },
   dispatched: {
-    next: ['queued', 'accepted', 'running', 'preparing', 'cancelling', 'succeeded', ...ENDS],
+    next: ['queued', 'accepted', 'running', 'paused', 'preparing', 'cancelling', 'succeeded', ...ENDS],
     owner: 'relay',
     deadlineMs: 30 * SECOND,
   },
   accepted: {
-    next: ['queued', 'running', 'preparing', 'cancelling', 'succeeded', ...ENDS],
+    next: ['queued', 'running', 'paused', 'preparing', 'cancelling', 'succeeded', ...ENDS],
     owner: 'node',
     deadlineMs: 60 * SECOND,
   },
@@ -47,7 +52,8 @@ export const JOB_STATE_RULES: Readonly<Record<JobState, StateRule>> = {
     owner: 'node',
     deadlineMs: 60 * SECOND,
   },
-  paused: { next: ['queued', 'running', 'cancelling', ...ENDS], owner: 'person', deadlineMs: null },
+  // A person resumes it; one that is forgotten is resumed by the center, so that what it holds is not held for ever.
+  paused: { next: ['queued', 'accepted', 'running', 'cancelling', ...ENDS], owner: 'center', deadlineMs: 7 * DAY },
   preparing: {
     next: ['queued', 'running', 'committing', 'cancelling', 'succeeded', ...ENDS],
     owner: 'node',
@@ -74,4 +80,9 @@ export function mayFollow(from: JobState, to: JobState): boolean {
 /** A job that is past this point cannot be cancelled: its data may already be committed. */
 export function isCancellable(state: JobState): boolean {
   return mayFollow(state, 'cancelling');
+}
+
+/** True when a job may be told to stop at its next checkpoint and stay there. */
+export function isPausable(state: JobState): boolean {
+  return state === 'queued' || state === 'dispatched' || state === 'accepted' || state === 'running';
 }

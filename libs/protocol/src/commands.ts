@@ -145,6 +145,8 @@ export const runPayload = z.object({
   /** Fencing token of this attempt: larger than any before it on the same block. */
   fence: z.number().int().positive(),
   params: z.unknown(),
+  /** 1 runs before 9 where both wait on a node. */
+  priority: z.number().int().min(1).max(9).default(5),
 });
 export type RunPayload = z.infer<typeof runPayload>;
 
@@ -153,7 +155,11 @@ export const cancelPayload = z.object({ reason: z.string() });
 export const commandSchema = z.discriminatedUnion('type', [
   envelopeSchema.extend({ type: z.literal('run'), payload: runPayload }),
   envelopeSchema.extend({ type: z.literal('cancel'), payload: cancelPayload }),
+  /** Stop the attempt at its next checkpoint and keep it: `paused` follows, or the attempt's end where it makes no checkpoint before that. */
   envelopeSchema.extend({ type: z.literal('pause'), payload: z.object({}) }),
+  /** Go on with a paused attempt: `running` follows. Also takes back a `pause` that has not taken effect. */
+  envelopeSchema.extend({ type: z.literal('resume'), payload: z.object({}) }),
+  /** Stop the attempt at its next checkpoint and give it back: `yielded` follows, and the attempt is over. The center makes a new one. */
   envelopeSchema.extend({ type: z.literal('drain'), payload: z.object({}) }),
   envelopeSchema.extend({ type: z.literal('sync'), payload: z.object({}) }),
 ]);

@@ -63,6 +63,10 @@ export const eventSchema = z.discriminatedUnion('type', [
   /** A worker has begun (again after a restart of the node: `resumed`). */
   envelopeSchema.extend({ type: z.literal('running'), payload: z.object({ resumed: z.boolean(), at: z.string() }) }),
   envelopeSchema.extend({ type: z.literal('checkpoint'), payload: progressSchema }),
+  /** Stopped at a checkpoint, on the center's word; the attempt stays in the journal until it is resumed or cancelled. */
+  envelopeSchema.extend({ type: z.literal('paused'), payload: z.object({ progress: progressSchema.nullable() }) }),
+  /** Stopped at a checkpoint and given back, as the node drains: the end of the attempt; what it made durable stays in the target. */
+  envelopeSchema.extend({ type: z.literal('yielded'), payload: z.object({ progress: progressSchema.nullable() }) }),
   envelopeSchema.extend({ type: z.literal('preparing'), payload: progressSchema }),
   envelopeSchema.extend({ type: z.literal('succeeded'), payload: jobResult }),
   envelopeSchema.extend({

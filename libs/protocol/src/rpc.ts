@@ -56,7 +56,7 @@ const tokenReply = z.object({ token: z.string(), expires_in_ms: z.number().int()
 const heldSchema = z.object({
   job_id: z.string(),
   attempt: z.number().int().positive(),
-  state: z.enum(['accepted', 'running', 'preparing', 'committing', 'finished']),
+  state: z.enum(['accepted', 'running', 'paused', 'preparing', 'committing', 'finished']),
 });
 export type HeldAttempt = z.infer<typeof heldSchema>;
 
@@ -121,6 +121,13 @@ export const centerRpc = {
       lease_ms: z.number().int().positive(),
       /** Public key (Ed25519, SPKI DER, base64) of the tokens that the node's pool server accepts. */
       pool_token_key: z.string().optional(),
+      /** Bytes a second that all transfers of the node together, and those that touch one pool, may move; null: no limit. */
+      limits: z
+        .object({
+          bandwidth: z.number().positive().nullable(),
+          pools: z.array(z.object({ pool_id: z.string(), bandwidth: z.number().positive() })),
+        })
+        .default({ bandwidth: null, pools: [] }),
     }),
   },
   heartbeat: {

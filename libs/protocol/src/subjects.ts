@@ -14,7 +14,7 @@ export const EVT_DURABLE = 'center';
 export const CMD_SUBJECTS = `${ROOT}.cmd.>`;
 export const EVT_SUBJECTS = `${ROOT}.evt.>`;
 
-export const COMMAND_TYPES = ['run', 'cancel', 'pause', 'drain', 'sync'] as const;
+export const COMMAND_TYPES = ['run', 'cancel', 'pause', 'resume', 'drain', 'sync'] as const;
 export type CommandType = (typeof COMMAND_TYPES)[number];
 
 export const cmdSubject = (node: string, type: CommandType): string => `${ROOT}.cmd.${node}.${type}`;
