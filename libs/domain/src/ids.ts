@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 
-export type IdKind = 'pool' | 'set' | 'block' | 'ins' | 'job' | 'source' | 'node' | 'evt' | 'cmd' | 'req';
+export type IdKind = 'pool' | 'set' | 'block' | 'ins' | 'job' | 'source' | 'node' | 'evt' | 'cmd' | 'req' | 'hook' | 'anomaly';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const ID_PATTERN = /^[a-z]+-[0-9a-hjkmnp-tv-z]{26}$/;
