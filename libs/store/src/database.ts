@@ -3,17 +3,41 @@ import 'reflect-metadata';
 import { TransientError } from '@openservice/domain';
 import { MIGRATIONS } from '@openservice/migrations';
 import { DataSource, type EntityManager } from 'typeorm';
+import { alone } from './alone.ts';
 import { SCHEMAS } from './schema/all.ts';
 
-const MIGRATION_LOCK = "CONCAT('migrate.', LEFT(DATABASE(), 50))";
 const MIGRATION_LOCK_SECONDS = 120;
 
 export type { DataSource, EntityManager };
+
+/**
+ * The server ends a session of ours that sends nothing for this long, s: with it go its locks and its transaction. A center that is stopped
+ * (SIGSTOP, a frozen machine) while its connection lives on must not hold rows from the others for ever.
+ */
+export const SESSION_IDLE_S = 30;
+/** A connection that is not used is closed here before the server does it. */
+const IDLE_MS = 15_000;
+
+/** What we use of the driver's pool. */
+interface DriverPool {
+  on(event: 'connection', listener: (connection: { query(sql: string, done: (error: unknown) => void): void }) => void): void;
+}
 
 /** A database whose tables are known before it is connected, so that a query made too early fails as any other without it. */
 export class Database extends DataSource {
   async describe(): Promise<void> {
     await this.buildMetadatas();
+  }
+
+  override async initialize(): Promise<this> {
+    await super.initialize();
+    const { pool } = this.driver as unknown as { pool: DriverPool };
+    const limit = `SET SESSION wait_timeout = ${SESSION_IDLE_S}`;
+    // Goes ahead of whatever the connection is for; where it fails, so does that.
+    pool.on('connection', (connection) => connection.query(limit, () => undefined));
+    // The one that the driver has opened already.
+    await this.query(limit);
+    return this;
   }
 }
 
@@ -22,6 +46,7 @@ export class Database extends DataSource {
  * called again after it failed. Later losses heal by themselves, query by query.
  */
 export function createDatabase(url: string, options: { connections?: number } = {}): Database {
+  const connectionLimit = options.connections ?? 16;
   return new Database({
     type: 'mysql',
     url,
@@ -30,9 +55,9 @@ export function createDatabase(url: string, options: { connections?: number } = 
     migrationsTransactionMode: 'none',
     timezone: 'Z',
     charset: 'utf8mb4',
-    poolSize: options.connections ?? 16,
+    poolSize: connectionLimit,
     connectTimeout: 5_000,
-    extra: { connectionLimit: options.connections ?? 16, enableKeepAlive: true },
+    extra: { connectionLimit, maxIdle: connectionLimit - 1, idleTimeout: IDLE_MS, enableKeepAlive: true },
   });
 }
 
@@ -43,24 +68,17 @@ export async function openDatabase(url: string, options: { connections?: number 
 
 /** Brings the schema up to date. Several centers may start at once: one works, the others wait for it. */
 export async function migrate(database: DataSource): Promise<void> {
-  const runner = database.createQueryRunner();
-  try {
-    // The server's locks are not the database's: two databases on one server must not wait for each other.
-    const [row] = (await runner.query(`SELECT GET_LOCK(${MIGRATION_LOCK}, ?) AS taken`, [MIGRATION_LOCK_SECONDS])) as [
-      { taken: number | string | null },
-    ];
-    if (Number(row.taken) !== 1) {
-      throw new TransientError(
-        'migration_locked',
-        `Another center has been migrating the database for ${MIGRATION_LOCK_SECONDS} s; it will be tried again.`,
-      );
-    }
-    try {
+  const done = await alone(
+    database,
+    'migrate',
+    async () => {
       await database.runMigrations({ transaction: 'none' });
-    } finally {
-      await runner.query(`SELECT RELEASE_LOCK(${MIGRATION_LOCK})`);
-    }
-  } finally {
-    await runner.release();
-  }
+    },
+    MIGRATION_LOCK_SECONDS,
+  );
+  if (done) return;
+  throw new TransientError(
+    'migration_locked',
+    `Another center has been migrating the database for ${MIGRATION_LOCK_SECONDS} s; it will be tried again.`,
+  );
 }

@@ -1,3 +1,4 @@
+export * from './alone.ts';
 export * from './database.ts';
 export * from './schema/access-keys.ts';
 export * from './schema/anomalies.ts';

@@ -19,6 +19,8 @@ const AWAY = new Set([
   'ER_CON_COUNT_ERROR',
   'ER_QUERY_INTERRUPTED',
   'ER_CONNECTION_KILLED',
+  // The server ended a session that sent nothing for too long (database.ts).
+  'ER_CLIENT_INTERACTION_TIMEOUT',
 ]);
 const AWAY_WORDS =
   /closed state|Connection lost|Connection is (?:not established|closed)|Driver not Connected|not initialized|Server shutdown/i;

@@ -1,6 +1,6 @@
 /** Reconcile: every 5 s, in one center at a time, looks for nodes that fell silent, jobs past their deadline, and what is to go. */
 import { Periodic } from '@openservice/runtime';
-import { type DataSource, isDatabaseAway } from '@openservice/store';
+import { alone, isDatabaseAway } from '@openservice/store';
 import type { NodeCalls } from '../http/deps.ts';
 import type { Plane } from '../plane.ts';
 import { dropAbandoned } from './abandoned-content.ts';
@@ -32,7 +32,7 @@ export class Reconcile extends Periodic {
   async pass(): Promise<void> {
     const { database } = this.#plane;
     const { poke } = this.#others;
-    await alone(database, async () => {
+    await alone(database, 'reconcile', async () => {
       await markPresence(database);
       if (await actOnOverdue(database)) poke();
       if (await removeLeftovers(database)) poke();
@@ -46,22 +46,5 @@ export class Reconcile extends Periodic {
   protected onError(error: unknown): void {
     if (isDatabaseAway(error)) this.#plane.log.debug({ why: String(error) }, 'Reconcile waits for the database.');
     else this.#plane.log.error({ err: error }, 'Reconcile failed; it tries again.');
-  }
-}
-
-/** Runs `work` unless another center is at it. The lock is the connection's and goes with it. */
-async function alone(database: DataSource, work: () => Promise<void>): Promise<void> {
-  const runner = database.createQueryRunner();
-  try {
-    const name = "CONCAT('reconcile.', LEFT(DATABASE(), 50))";
-    const [row] = (await runner.query(`SELECT GET_LOCK(${name}, 0) AS taken`)) as [{ taken: number | string | null }];
-    if (Number(row.taken) !== 1) return;
-    try {
-      await work();
-    } finally {
-      await runner.query(`SELECT RELEASE_LOCK(${name})`);
-    }
-  } finally {
-    await runner.release();
   }
 }

@@ -7,6 +7,9 @@ export interface DeadLetter {
   reason: string;
   body: string;
   at: Date;
+  /** When it was last given to the ingest again, and what became of it then. */
+  redriven_at: Date | null;
+  outcome: 'applied' | 'recorded' | 'duplicate' | 'refused' | null;
 }
 
 export const DeadLetterSchema: EntitySchema<DeadLetter> = new EntitySchema<DeadLetter>({
@@ -18,5 +21,7 @@ export const DeadLetterSchema: EntitySchema<DeadLetter> = new EntitySchema<DeadL
     reason: { type: 'varchar', length: 2000 },
     body: { type: 'mediumtext' },
     at: { type: 'datetime', precision: 3 },
+    redriven_at: { type: 'datetime', precision: 3, nullable: true },
+    outcome: { type: 'varchar', length: 16, nullable: true },
   },
 });

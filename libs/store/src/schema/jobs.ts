@@ -1,6 +1,6 @@
 import type { JobKind, JobState } from '@openservice/domain';
 import { EntitySchema } from 'typeorm';
-import { bigintNumber } from './transformers.ts';
+import { bigintNumber, tinyintBoolean } from './transformers.ts';
 
 export interface Job {
   id: string;
@@ -28,6 +28,14 @@ export interface Job {
   error_message: string | null;
   created_by: string | null;
   traceparent: string;
+  /** 1 goes before 9. */
+  priority: number;
+  /** It is to be `paused`, or is; a new attempt does not begin before somebody resumes it. */
+  pause_wanted: boolean;
+  /** Attempts that failed. Those that were yielded, or taken from a dead node, are none. */
+  failures: number;
+  /** While it waits for its next attempt. */
+  next_attempt_at: Date | null;
   deadline_at: Date | null;
   created_at: Date;
   started_at: Date | null;
@@ -62,6 +70,10 @@ export const JobSchema: EntitySchema<Job> = new EntitySchema<Job>({
     error_message: { type: 'varchar', length: 2000, nullable: true },
     created_by: { type: 'varchar', length: 40, nullable: true },
     traceparent: { type: 'varchar', length: 64 },
+    priority: { type: 'tinyint', default: 5 },
+    pause_wanted: { type: 'tinyint', transformer: tinyintBoolean, default: 0 },
+    failures: { type: 'int', default: 0 },
+    next_attempt_at: { type: 'datetime', precision: 3, nullable: true },
     deadline_at: { type: 'datetime', precision: 3, nullable: true },
     created_at: { type: 'datetime', precision: 3 },
     started_at: { type: 'datetime', precision: 3, nullable: true },

@@ -17,6 +17,10 @@ export interface Node {
   nbd_endpoint: string | null;
   /** The next heartbeat's reply asks the node for a sync. */
   sync_wanted: boolean;
+  /** Jobs that may be dispatched and not ended at a time; null: no limit. */
+  max_jobs: number | null;
+  /** Bytes a second of all its jobs together; null: no limit. */
+  bandwidth: number | null;
   last_seen_at: Date;
   created_at: Date;
 }
@@ -36,6 +40,8 @@ export const NodeSchema: EntitySchema<Node> = new EntitySchema<Node>({
     pool_fingerprint: { type: 'char', length: 64, nullable: true },
     nbd_endpoint: { type: 'varchar', length: 255, nullable: true },
     sync_wanted: { type: 'tinyint', transformer: tinyintBoolean, default: 0 },
+    max_jobs: { type: 'int', nullable: true },
+    bandwidth: { type: 'double', nullable: true },
     last_seen_at: { type: 'datetime', precision: 3 },
     created_at: { type: 'datetime', precision: 3 },
   },

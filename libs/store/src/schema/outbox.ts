@@ -4,12 +4,15 @@ import { bigintNumber } from './transformers.ts';
 export interface OutboxRow {
   id: number;
   node_id: string;
-  type: 'run' | 'cancel' | 'pause' | 'drain' | 'sync';
+  type: 'run' | 'cancel' | 'pause' | 'resume' | 'drain' | 'sync';
   job_id: string;
   attempt: number;
   payload: Record<string, unknown>;
   traceparent: string;
-  status: 'pending' | 'done';
+  /** `held`: a limit of its node or of one of its pools keeps it back. */
+  status: 'pending' | 'done' | 'held';
+  /** Of its job; 0: of what tells a node about a job that it has. */
+  priority: number;
   tries: number;
   next_at: Date;
   created_at: Date;
@@ -26,7 +29,8 @@ export const OutboxRowSchema: EntitySchema<OutboxRow> = new EntitySchema<OutboxR
     attempt: { type: 'int' },
     payload: { type: 'json' },
     traceparent: { type: 'varchar', length: 64 },
-    status: { type: 'enum', enum: ['pending', 'done'] },
+    status: { type: 'enum', enum: ['pending', 'done', 'held'] },
+    priority: { type: 'tinyint', default: 5 },
     tries: { type: 'int', default: 0 },
     next_at: { type: 'datetime', precision: 3 },
     created_at: { type: 'datetime', precision: 3 },

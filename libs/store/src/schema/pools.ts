@@ -30,6 +30,10 @@ export interface Pool {
   logical_bytes: number;
   capacity_bytes: number | null;
   block_count: number;
+  /** Jobs that may be dispatched and not ended at a time; null: no limit. */
+  max_jobs: number | null;
+  /** Bytes a second of all its jobs together, on each node; null: no limit. */
+  bandwidth: number | null;
   created_at: Date;
 }
 
@@ -61,6 +65,8 @@ export const PoolSchema: EntitySchema<Pool> = new EntitySchema<Pool>({
     logical_bytes: { type: 'bigint', transformer: bigintNumber, default: 0 },
     capacity_bytes: { type: 'bigint', transformer: bigintNumber, nullable: true },
     block_count: { type: 'int', default: 0 },
+    max_jobs: { type: 'int', nullable: true },
+    bandwidth: { type: 'double', nullable: true },
     created_at: { type: 'datetime', precision: 3 },
   },
 });
