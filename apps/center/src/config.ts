@@ -28,6 +28,8 @@ const shape = {
   OPENSERVICE_TRASH_HOURS: hoursText.default(24),
   /** How long a block waits for its content while a client sends nothing of it. */
   OPENSERVICE_CONTENT_HOURS: hoursText.refine((hours) => hours > 0, { message: 'it must be more than 0' }).default(24),
+  /** How long events are kept for clients that come back. */
+  OPENSERVICE_EVENT_HOURS: hoursText.refine((hours) => hours > 0, { message: 'it must be more than 0' }).default(168),
   OPENSERVICE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   /** 32 bytes as hex or base64: the same for all centers of one database. Not set: a file of the data directory. */
   OPENSERVICE_MASTER_KEY: z.string().optional(),

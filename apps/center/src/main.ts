@@ -31,6 +31,7 @@ async function main(config: CenterConfig, secrets: Secrets): Promise<void> {
     database: center.database,
     relay: center.relay,
     nodes: center.nodes,
+    events: center.events,
     secrets,
     redisUrl: config.OPENSERVICE_REDIS_URL,
     ready: () => center.readiness.now(),

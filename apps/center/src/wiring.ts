@@ -8,6 +8,9 @@ import { Backoff, callNode, closeNats, connectNats, type Logger, type Part } fro
 import { createDatabase, type DataSource, migrate } from '@openservice/store';
 import type { NatsConnection } from 'nats';
 import type { CenterConfig } from './config.ts';
+import { EventRetention } from './events/retention.ts';
+import { raisePositions } from './events/sequence.ts';
+import { EventTail } from './events/tail.ts';
 import type { NodeCalls } from './http/deps.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { ProgressSink } from './ingest/progress.ts';
@@ -21,17 +24,25 @@ import { ensureAll } from './relay/streams.ts';
 import { centerService } from './rpc/serve.ts';
 import type { Secrets } from './secrets.ts';
 
+const HOUR_MS = 3_600_000;
+/** Events that are kept, however young: about a GiB. */
+const MOST_EVENTS = 2_000_000;
+
 export interface Center {
   readonly database: DataSource;
   readonly relay: { poke(): void };
   readonly nodes: NodeCalls;
+  readonly events: EventTail;
   readonly readiness: Readiness;
   /** In the order of their start; HTTP is to come before them. */
   readonly parts: Part[];
 }
 
 export interface CenterOptions {
-  config: Pick<CenterConfig, 'OPENSERVICE_MYSQL_URL' | 'OPENSERVICE_REDIS_URL' | 'OPENSERVICE_NATS_URL'>;
+  config: Pick<
+    CenterConfig,
+    'OPENSERVICE_MYSQL_URL' | 'OPENSERVICE_REDIS_URL' | 'OPENSERVICE_NATS_URL' | 'OPENSERVICE_EVENT_HOURS'
+  >;
   /** How long a deleted block stays in the trash. */
   trashMs: number;
   secrets: Secrets;
@@ -46,7 +57,11 @@ export function wireCenter({ config, trashMs, secrets, version, log, onDatabase 
   let nc: NatsConnection | null = null;
   let link: Link | null = null;
   let relay: Relay | null = null;
-  const poke = (): void => relay?.poke();
+  const events = new EventTail({ database, log });
+  const poke = (): void => {
+    relay?.poke();
+    events.poke();
+  };
   const readiness = new Readiness(database, config.OPENSERVICE_REDIS_URL, () => link?.isUp ?? false);
 
   const nodes: NodeCalls = {
@@ -63,15 +78,18 @@ export function wireCenter({ config, trashMs, secrets, version, log, onDatabase 
       if (!database.isInitialized) await database.initialize();
       await migrate(database);
       await raiseFences(database);
+      await raisePositions(database);
       await onDatabase?.(database);
     });
     readiness.databaseOpened();
+    await events.start();
     log.info('The database is there and its schema is up to date.');
   };
 
   const openNats = async (signal: AbortSignal): Promise<NatsConnection> => {
     nc = await connectNats({ url: config.OPENSERVICE_NATS_URL, name: 'openservice-center', log, signal });
     link = new Link(nc, () => log.debug('NATS is back.'));
+    events.follow(nc);
     return nc;
   };
 
@@ -91,11 +109,15 @@ export function wireCenter({ config, trashMs, secrets, version, log, onDatabase 
           centerService(plane, { secrets, version, trashMs, poke }),
           new Reconcile(plane, { poke, nodes }),
           new StreamHealth(plane, poke),
+          new EventRetention(plane, { keepMs: config.OPENSERVICE_EVENT_HOURS * HOUR_MS, most: MOST_EVENTS }),
         ];
       });
     },
     stop: async () => undefined,
   };
+
+  // Started with the database; streams end before HTTP stops, and go on without NATS.
+  const stream: Part = { name: events.name, start: async () => undefined, stop: () => events.stop() };
 
   const connections: Part = {
     name: 'connections',
@@ -110,8 +132,9 @@ export function wireCenter({ config, trashMs, secrets, version, log, onDatabase 
     database,
     relay: { poke },
     nodes,
+    events,
     readiness,
-    parts: [connections, readiness, controlPlane],
+    parts: [connections, readiness, stream, controlPlane],
   };
 }
 

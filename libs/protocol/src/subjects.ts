@@ -33,6 +33,9 @@ export const isProbe = (subject: string): boolean => subject.split('.')[3] === P
 export const progSubject = (node: string, job: string): string => `${ROOT}.prog.${node}.${job}`;
 export const PROG_SUBJECTS = `${ROOT}.prog.*.*`;
 
+/** Core NATS, empty: events have their places in the stream; centers look at once instead of at their next look. */
+export const EVENTS_SUBJECT = `${ROOT}.note.events`;
+
 /** What a node asks of a center (request and reply, any center answers). */
 export const centerRpcSubject = (node: string, method: string): string => `${ROOT}.rpc.center.${node}.${method}`;
 /** What a center asks of, or tells, a node. */

@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import { accessKeyRoutes } from '../routes/access-keys.ts';
 import { blockRoutes } from '../routes/blocks.ts';
 import { cdmInstanceRoutes } from '../routes/cdm-instances.ts';
+import { eventRoutes } from '../routes/events.ts';
 import { jobRoutes } from '../routes/jobs.ts';
 import { nodeRoutes } from '../routes/nodes.ts';
 import { poolRoutes } from '../routes/pools.ts';
@@ -38,6 +39,7 @@ export function makeApp(deps: AppDeps): CenterApp {
   blockRoutes(api, deps);
   cdmInstanceRoutes(api, deps);
   jobRoutes(api, deps);
+  eventRoutes(api, deps);
   nodeRoutes(api, deps);
   accessKeyRoutes(api, deps);
   app.route(BASE_PATH, api);

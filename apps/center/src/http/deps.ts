@@ -2,6 +2,7 @@
 import type { NodeMethod } from '@openservice/protocol';
 import type { CallOptions, NodeReply, NodeRequest } from '@openservice/runtime';
 import type { DataSource } from '@openservice/store';
+import type { EventTail } from '../events/tail.ts';
 import type { Caller } from '../services/caller.ts';
 
 export interface Log {
@@ -23,6 +24,8 @@ export interface AppDeps {
   /** Told after a job's transaction has committed, so that its command leaves at once. */
   relay: { poke(): void };
   nodes: NodeCalls;
+  /** The stream of events, for those who follow it. */
+  events: Pick<EventTail, 'read' | 'state' | 'changed' | 'stopped'>;
   secrets: { seal(text: string): string; open(text: string): string; derive(purpose: string): Buffer };
   redisUrl: string;
   ready(): { mysql: boolean; nats: boolean; redis: boolean };

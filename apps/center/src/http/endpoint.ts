@@ -13,7 +13,7 @@ import type { AppEnv } from './deps.ts';
 import { readJson } from './request.ts';
 
 export type App = OpenAPIHono<AppEnv>;
-type ResourceKind = 'pool' | 'set' | 'block' | 'cdm_instance' | 'job' | 'node' | 'access_key';
+type ResourceKind = 'pool' | 'set' | 'block' | 'cdm_instance' | 'job' | 'node' | 'access_key' | 'webhook' | 'anomaly';
 
 interface Common {
   path: string;
@@ -88,6 +88,7 @@ function pathId(c: Context, kind: ResourceKind | undefined): string {
 function hasForm(kind: ResourceKind, id: string): boolean {
   if (kind === 'node') return isNodeId(id);
   if (kind === 'cdm_instance') return isId('ins', id);
+  if (kind === 'webhook') return isId('hook', id);
   return kind === 'access_key' ? /^[A-Z0-9]{8,40}$/.test(id) : isId(kind, id);
 }
 
@@ -149,6 +150,37 @@ export function actions(
     const chosen = table[check(query, queryOf(c), 'query').action]!;
     const body = check(chosen.body ?? noQuery, (await readJson(c)) ?? {}, '') as never;
     return send(c, await chosen.handle({ id, query: {}, body, caller: c.get('caller') }));
+  });
+}
+
+/** `GET` of server-sent events: the answer is a stream that lasts. */
+export function streamEndpoint<Query extends z.ZodType>(
+  app: App,
+  spec: Common & { query: Query; description: string },
+  handle: (input: Omit<Input<z.output<Query>, never>, 'body'>, c: Context<AppEnv>) => Promise<Response>,
+): void {
+  app.openAPIRegistry.registerPath({
+    method: 'get',
+    path: spec.path,
+    summary: spec.summary,
+    description: spec.description,
+    tags: [spec.tag],
+    security: [{ bearer: [] }],
+    request: {
+      query: spec.query as never,
+      headers: z.object({ 'Last-Event-ID': z.string().optional() }),
+      ...(spec.id === undefined ? {} : { params: z.object({ [parameterOf(spec.id)]: z.string() }) }),
+    },
+    responses: {
+      200: { description: 'Server-sent events', content: { 'text/event-stream': { schema: z.string() } } },
+      default: { description: 'A problem', content: { 'application/problem+json': { schema: problemSchema } } },
+    },
+  });
+  app.get(routePath(spec.path), async (c) => {
+    if (spec.role !== undefined) requireRole(c, spec.role);
+    const id = pathId(c, spec.id);
+    const query = check(spec.query, queryOf(c), 'query') as z.output<Query>;
+    return handle({ id, query, caller: c.get('caller') }, c);
   });
 }
 

@@ -17,6 +17,9 @@ const STATUS: Readonly<Record<string, ContentfulStatusCode>> = {
   block_not_found: 404,
   cdm_instance_not_found: 404,
   job_not_found: 404,
+  webhook_not_found: 404,
+  delivery_not_found: 404,
+  anomaly_not_found: 404,
   node_not_found: 404,
   replica_not_found: 404,
   access_key_not_found: 404,
@@ -46,6 +49,8 @@ const STATUS: Readonly<Record<string, ContentfulStatusCode>> = {
   node_online: 409,
   job_finished: 409,
   job_not_retryable: 409,
+  delivery_not_failed: 409,
+  too_many_webhooks: 409,
   job_not_cancellable: 409,
   block_not_trashed: 409,
   content_offset_mismatch: 409,
@@ -58,6 +63,7 @@ const STATUS: Readonly<Record<string, ContentfulStatusCode>> = {
   node_unavailable: 503,
   database_unavailable: 503,
   database_busy: 503,
+  too_many_streams: 503,
 };
 
 const HTTP_CODES: Readonly<Record<number, string>> = {

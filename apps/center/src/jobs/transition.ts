@@ -5,6 +5,7 @@
 import { isTerminal, JOB_STATE_RULES, type JobState, mayFollow, PermanentError } from '@openservice/domain';
 import type { JobResult } from '@openservice/protocol';
 import { type EntityManager, type Job, JobSchema } from '@openservice/store';
+import { recordBlocks, recordJobEvent } from '../events/record.ts';
 import { KINDS } from './apply/all.ts';
 import { closeCommands, commandRun, recordAttempt } from './attempts.ts';
 import { releaseClaims } from './claims.ts';
@@ -29,6 +30,7 @@ export async function addHistory(
     `INSERT INTO job_transitions (job_id, attempt, from_state, to_state, note, at) VALUES (?, ?, ?, ?, ?, ${NOW})`,
     [job.id, job.attempt, from, to, note === null ? null : note.slice(0, MAX_NOTE)],
   );
+  await recordJobEvent(manager, job, from, to, note);
 }
 
 /** Events may be lost or overtake each other, so a job may be seen first in a later state: it then ran, unseen. */
@@ -88,21 +90,71 @@ export async function finish(manager: EntityManager, job: Job, ending: Ending): 
   }
   await closeCommands(manager, job.id);
   await releaseClaims(manager, job.id);
+  await recordBlocks(manager, job);
   return true;
 }
 
-/** Gives `job` a new attempt with a new fence, due in `delayMs`; what the old one still does is refused from here on. */
-export async function newAttempt(manager: EntityManager, job: Job, why: string, delayMs: number): Promise<boolean> {
-  if (!(await step(manager, job, 'queued', why))) return false;
+export interface NewAttempt {
+  /** When it begins, ms from now. */
+  delayMs?: number;
+  /** Where it runs. Default: where the last one did. */
+  nodeId?: string;
+  /** The last one failed, which is not done without end. */
+  failed?: boolean;
+}
+
+/**
+ * Gives `job` a new attempt with a new fence; what the old one still does is refused from here on. Where somebody wants the job paused, the
+ * attempt waits for a resume. False, and nothing done, in a state from which there is none.
+ */
+export async function newAttempt(manager: EntityManager, job: Job, why: string, options: NewAttempt = {}): Promise<boolean> {
+  const { delayMs = 0, nodeId = job.node_id, failed = false } = options;
+  if (job.state === 'queued') await addHistory(manager, job, 'queued', 'queued', why);
+  else if (!(await step(manager, job, 'queued', why))) return false;
   await closeCommands(manager, job.id);
   job.attempt += 1;
-  job.fence = await recordAttempt(manager, job.id, job.attempt, job.node_id);
+  job.node_id = nodeId;
+  job.fence = await recordAttempt(manager, job.id, job.attempt, nodeId);
   job.event_seq = 0;
+  if (failed) job.failures += 1;
   await manager.query(
-    `UPDATE jobs SET attempt = ?, fence = ?, event_seq = 0, bytes_sent_before = bytes_sent, rate = 0, eta_ms = NULL,
+    `UPDATE jobs SET attempt = ?, node_id = ?, fence = ?, failures = ?, event_seq = 0, bytes_sent_before = bytes_sent, rate = 0, eta_ms = NULL,
+     next_attempt_at = ${delayMs === 0 ? 'NULL' : fromNow(delayMs)},
      deadline_at = ${fromNow((JOB_STATE_RULES.queued.deadlineMs ?? 0) + delayMs)} WHERE id = ?`,
-    [job.attempt, job.fence, job.id],
+    [job.attempt, nodeId, job.fence, job.failures, job.id],
   );
-  await commandRun(manager, job, delayMs);
+  if (job.pause_wanted) await step(manager, job, 'paused', 'It is to be paused, so the next attempt waits for a resume.');
+  else await commandRun(manager, job, delayMs);
   return true;
 }
+
+/** The relay has sent these: many at once, as `move` to `dispatched` where the job is still queued at that attempt. */
+export async function dispatched(manager: EntityManager, sent: readonly { job_id: string; attempt: number }[]): Promise<void> {
+  if (sent.length === 0) return;
+  const attempts = new Map(sent.map((one) => [one.job_id, one.attempt]));
+  const queued = await manager.query<{ id: string; attempt: number }[]>(
+    `SELECT id, attempt FROM jobs FORCE INDEX (PRIMARY) WHERE id IN (${marks(attempts.size)}) AND state = 'queued' ORDER BY id FOR UPDATE`,
+    [...attempts.keys()],
+  );
+  const moved = queued.filter(({ id, attempt }) => attempts.get(id) === attempt);
+  if (moved.length === 0) return;
+  await manager.query(
+    `INSERT INTO job_transitions (job_id, attempt, from_state, to_state, note, at)
+     VALUES ${moved.map(() => `(?, ?, 'queued', 'dispatched', NULL, ${NOW})`).join(', ')}`,
+    moved.flatMap(({ id, attempt }) => [id, attempt]),
+  );
+  await manager.query(
+    `UPDATE jobs SET state = 'dispatched', deadline_at = ${fromNow(JOB_STATE_RULES.dispatched.deadlineMs ?? 0)}
+     WHERE id IN (${marks(moved.length)})`,
+    moved.map(({ id }) => id),
+  );
+  // As recordJobEvent does for one.
+  await manager.query(
+    `INSERT INTO events (type, job_id, block_id, node_id, data, at)
+     SELECT 'job.dispatched', id, block_id, node_id, JSON_OBJECT('kind', kind, 'state', 'dispatched', 'from_state', 'queued',
+       'attempt', attempt, 'note', NULL), ${NOW} FROM jobs WHERE id IN (${marks(moved.length)})`,
+    moved.map(({ id }) => id),
+  );
+}
+
+const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ');

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { newId, PermanentError, TransientError } from '@openservice/domain';
 import { createLog } from '@openservice/runtime';
 import type { DataSource } from '@openservice/store';
+import { EventTail } from '../../src/events/tail.ts';
 import { type CenterApp, makeApp } from '../../src/http/app.ts';
 import { ensureAdminToken, hashToken } from '../../src/http/auth.ts';
 import type { AppDeps } from '../../src/http/deps.ts';
@@ -14,6 +15,8 @@ import type { Role } from '../../src/services/caller.ts';
 import { type OwnDatabase, ownDatabase } from './database.ts';
 
 export const BASE = '/openstore_v1';
+
+const silent = createLog({ name: 'test', level: 'silent' });
 
 type Method = keyof StandInNodes['answers'];
 
@@ -62,6 +65,8 @@ export interface HttpCenter {
   database: DataSource;
   url: string;
   nodes: StandInNodes;
+  /** Not started: a test that follows events starts it. */
+  events: EventTail;
   deps: AppDeps;
   token: string;
   pokes(): number;
@@ -87,6 +92,7 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
   const dataDir = await mkdtemp(join(tmpdir(), 'openservice-http-'));
   const nodes = new StandInNodes();
   let pokes = 0;
+  const events = new EventTail({ database, log: silent });
   const deps: AppDeps = {
     database,
     relay: {
@@ -95,10 +101,11 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
       },
     },
     nodes: nodes as unknown as AppDeps['nodes'],
+    events,
     secrets: createSecrets(randomBytes(32)),
     redisUrl,
     ready: () => ({ mysql: true, nats: true, redis: false }),
-    log: createLog({ name: 'test', level: 'silent' }),
+    log: silent,
     trashMs: 24 * 3600_000,
     contentMs: 24 * 3600_000,
     dataDir,
@@ -126,6 +133,7 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
     database,
     url: own.url,
     nodes,
+    events,
     deps,
     token,
     pokes: () => pokes,
@@ -171,6 +179,7 @@ async function build(own: OwnDatabase, redisUrl: string): Promise<HttpCenter> {
       return id;
     },
     async stop() {
+      await events.stop();
       await app.close();
       await own.drop();
       await rm(dataDir, { recursive: true, force: true });
