@@ -5,5 +5,6 @@ export * from './lifecycle.ts';
 export * from './log.ts';
 export * from './micro.ts';
 export * from './nats.ts';
+export * from './open-address.ts';
 export * from './periodic.ts';
 export * from './trace.ts';

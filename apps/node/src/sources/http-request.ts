@@ -2,7 +2,7 @@
 import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http';
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import { asOpenServiceError, CancelledError, OpenServiceError, PermanentError, TransientError } from '@openservice/domain';
-import { demandOpenAddress, openLookup } from './http-address.ts';
+import { demandOpenAddress, openLookup } from '@openservice/runtime';
 
 const MAX_REDIRECTS = 5;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);

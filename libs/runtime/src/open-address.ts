@@ -1,7 +1,7 @@
 /**
- * Where a node does not go for a source, though a caller or a redirect names it: link-local addresses, and the few others at which clouds hand
- * a machine its credentials. What a block is made of can be read by whoever restores it. All else that the node reaches may be fetched: images
- * lie on servers of the same network more often than not.
+ * Where nobody of ours goes over HTTP, though a caller or a redirect names it (a node for a source, a center for a webhook): link-local
+ * addresses, and the few others at which clouds hand a machine its credentials. All else that the machine reaches is open: images lie, and
+ * webhooks listen, on servers of the same network more often than not.
  */
 import { lookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
@@ -40,6 +40,6 @@ function notAllowed(hostname: string, address: string): PermanentError {
   const named = hostname === address ? '' : `, the address of ${hostname},`;
   return new PermanentError(
     'address_not_allowed',
-    `${address}${named} is one at which machines are told their own secrets; nothing is imported from there.`,
+    `${address}${named} is one at which machines are told their own secrets; it is not called.`,
   );
 }
