@@ -1,5 +1,5 @@
 /**
- * The door of every npm script: `node scripts/run.mjs <start|demo|test|bench|check> [args]`. Runs on Node 20 with
+ * The door of every npm script: `node scripts/run.mjs <start|demo|test|bench|chaos|check> [args]`. Runs on Node 20 with
  * nothing installed: brings node_modules from the lock file when they are missing or old, then hands over to Node 24.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -17,6 +17,7 @@ const ENTRIES = {
   demo: ['apps/stack/src/demo.ts'],
   test: ['libs/testkit/src/run-tests.ts'],
   bench: ['bench/src/main.ts'],
+  chaos: ['apps/chaos/src/main.ts'],
 };
 
 const lockHash = () =>
@@ -127,7 +128,7 @@ function handOver(command, args) {
 }
 
 const [task, ...args] = process.argv.slice(2);
-if (task !== 'check' && !(task in ENTRIES)) fail('Usage: node scripts/run.mjs <start|demo|test|bench|check> [arguments]');
+if (task !== 'check' && !(task in ENTRIES)) fail('Usage: node scripts/run.mjs <start|demo|test|bench|chaos|check> [arguments]');
 install();
 const node = node24();
 const bin = (name) => join(MODULES, '.bin', name);

@@ -12,41 +12,71 @@ export interface Proxy {
   /** A server that died: present connections are reset, new ones are closed at once, until `allow`. */
   refuse(): void;
   allow(): void;
-  /** What arrives is swallowed both ways, the connections stay: a network that has gone silent. */
+  /** What arrives is swallowed both ways, the connections stay: a network that has gone silent. Those of before lack bytes afterwards: cut them. */
   drop(on: boolean): void;
-  /** Every piece waits so long, both ways. */
+  /** Nothing passes either way, and nothing is lost: what arrives waits until it is turned off. */
+  stall(on: boolean): void;
+  /** Every piece waits so long, both ways; their order stays. */
   delay(ms: number): void;
+  /** Of the next piece of each connection only the first half passes; then the connection is reset. */
+  halve(): void;
   /** Resets all present connections. */
   cut(): void;
   close(): Promise<void>;
 }
 
-export async function startProxy(target: { host?: string; port: number } | string): Promise<Proxy> {
+export interface ProxyOptions {
+  /** Default: any that is free. */
+  port?: number;
+}
+
+export async function startProxy(target: { host?: string; port: number } | string, options: ProxyOptions = {}): Promise<Proxy> {
   const to = typeof target === 'string' ? { host: new URL(target).hostname, port: Number(new URL(target).port) } : target;
-  const state = { refusing: false, dropping: false, delayMs: 0 };
+  const state = { refusing: false, dropping: false, stalled: Promise.withResolvers<void>(), delayMs: 0 };
+  state.stalled.resolve();
   const bytes = { toTarget: 0, toClient: 0 };
   const open = new Set<Socket>();
+  const halving = new Set<Socket>();
 
   const carry = (from: Socket, into: Socket, way: keyof typeof bytes) => {
     open.add(from);
+    // One after the other: a piece that need not wait must not overtake one that does.
+    let turn: Promise<void> = Promise.resolve();
+    const inTurn = (work: () => void) => {
+      const due = performance.now() + state.delayMs;
+      turn = turn.then(async () => {
+        const wait = due - performance.now();
+        if (wait > 1) await new Promise((resolve) => setTimeout(resolve, wait));
+        await state.stalled.promise;
+        work();
+      });
+    };
     from.on('data', (part) => {
       if (state.dropping) return;
       bytes[way] += part.length;
-      const write = () => {
+      if (halving.has(from)) {
+        halving.delete(from);
+        halving.delete(into);
+        into.write(part.subarray(0, Math.floor(part.length / 2)), () => {
+          reset(from);
+          reset(into);
+        });
+        return;
+      }
+      inTurn(() => {
         if (!into.destroyed && !into.write(part)) {
           from.pause();
           into.once('drain', () => from.resume());
         }
-      };
-      if (state.delayMs > 0) setTimeout(write, state.delayMs);
-      else write();
+      });
     });
-    from.on('end', () => setTimeout(() => into.end(), state.delayMs));
+    from.on('end', () => inTurn(() => into.end()));
     // A reset of one side is one of the other; its close tells the rest.
     from.on('error', () => into.destroy());
     from.on('close', () => {
       open.delete(from);
-      setTimeout(() => into.end(), state.delayMs);
+      halving.delete(from);
+      inTurn(() => into.end());
     });
   };
   const server = createServer({ allowHalfOpen: true }, (client) => {
@@ -58,7 +88,7 @@ export async function startProxy(target: { host?: string; port: number } | strin
     carry(client, upstream, 'toTarget');
     carry(upstream, client, 'toClient');
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(options.port ?? 0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   const cut = () => {
@@ -81,13 +111,21 @@ export async function startProxy(target: { host?: string; port: number } | strin
     drop: (on) => {
       state.dropping = on;
     },
+    stall: (on) => {
+      state.stalled.resolve();
+      if (on) state.stalled = Promise.withResolvers<void>();
+    },
     delay: (ms) => {
       state.delayMs = ms;
+    },
+    halve: () => {
+      for (const socket of open) halving.add(socket);
     },
     cut,
     close: async () => {
       const closed = once(server, 'close');
       server.close();
+      state.stalled.resolve();
       cut();
       await closed;
     },

@@ -1,0 +1,51 @@
+/** Whatever is broken is put right: every process runs, every link carries, disks have room, clocks are right, no node is drained. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { World } from './stack/world.ts';
+
+const LIMIT_MS = 120_000;
+
+export async function heal(world: World): Promise<void> {
+  for (const name of world.links.names) {
+    const link = world.links.get(name);
+    link.stall(false);
+    link.delay(0);
+    link.cut();
+    link.drop(false);
+    link.allow();
+  }
+  for (const disk of world.smallDisks.values()) disk.clear();
+  const { mysql, redis, nats, s3 } = world.servers;
+  for (const server of [mysql, redis, nats, s3]) {
+    server.kill('SIGCONT');
+    await server.start();
+  }
+  for (const program of [...world.centers, ...world.nodes]) {
+    program.stepClock(0);
+    program.thaw();
+    await program.start();
+  }
+}
+
+/** Resolves with the ms it took; throws where the stack is not well in time. */
+export async function whenHealthy(world: World, signal: AbortSignal): Promise<number> {
+  const since = performance.now();
+  while (!(await world.healthy())) {
+    signal.throwIfAborted();
+    if (performance.now() - since > LIMIT_MS) {
+      throw new Error(
+        `The stack is not well ${LIMIT_MS / 1000} s after all was healed: a center is not ready or a node not online.`,
+      );
+    }
+    await pause(250);
+  }
+  return performance.now() - since;
+}
+
+export async function activateAll(world: World): Promise<void> {
+  for (const node of world.playground.nodes) {
+    for (const api of world.apis) {
+      const answer = await api.post(`/nodes/${node}?action=activate`, undefined).catch(() => null);
+      if (answer !== null && answer.status < 500) break;
+    }
+  }
+}

@@ -1,0 +1,144 @@
+/** One run: start, load under faults, heal, wait, look, check. */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { CHECKS, violations } from './checks/all.ts';
+import { Client } from './client/client.ts';
+import { gather } from './evidence/gather.ts';
+import { FaultRun } from './faults/run-faults.ts';
+import { faultSchedule } from './faults/schedule.ts';
+import { finale } from './finale.ts';
+import { activateAll, heal, whenHealthy } from './heal.ts';
+import { History } from './model/history.ts';
+import type { ChaosOptions } from './options.ts';
+import { whenQuiet } from './quiet.ts';
+import { historyOf } from './report/job-history.ts';
+import { LiveLine } from './report/live-line.ts';
+import { Recovery } from './report/recovery.ts';
+import { summary } from './report/summary.ts';
+import { startWorld, type World } from './stack/world.ts';
+
+/** Of a client in a minute; a run is bounded by this and by time. */
+const STEPS_A_MINUTE = 150;
+
+/** The exit code: 0, or 1 where an invariant is broken. */
+export async function run(options: ChaosOptions, signal: AbortSignal): Promise<number> {
+  const { dir, seed, minutes } = options;
+  const since = performance.now();
+  const status = { phase: 'starting', running: 0, active: () => [] as string[], clients: [] as Client[] };
+  const line = new LiveLine(() => liveText(status, since));
+  const say = (text: string) => line.say(text);
+  say(`Seed ${seed}, ${minutes} minutes, in ${dir}.`);
+  let world: World | undefined;
+  let code = 1;
+  try {
+    world = await startWorld({ dir, since, log: say, signal });
+    for (const sentence of world.leftOut) say(sentence);
+    say(
+      'Left out: clocks of the servers and of worker threads (libfaketime would be needed); those of centers and nodes are stepped.',
+    );
+    code = await underFaults(options, world, status, say, signal, since);
+    return code;
+  } finally {
+    line.end();
+    const keep = code !== 0 || options.keep;
+    if (keep) for (const [name, disk] of world?.smallDisks ?? []) disk.keep(join(dir, `${name}.kept`));
+    await world?.stop();
+    if (keep)
+      process.stdout.write(`What it left lies in ${dir}; the same again: npm run chaos -- --minutes ${minutes} --seed ${seed}\n`);
+    else rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+async function underFaults(
+  options: ChaosOptions,
+  world: World,
+  status: { phase: string; running: number; active: () => string[]; clients: Client[] },
+  say: (line: string) => void,
+  signal: AbortSignal,
+  since: number,
+): Promise<number> {
+  const { seed, minutes, dir } = options;
+  const loadMs = minutes * 60_000;
+  const histories = join(dir, 'history');
+  mkdirSync(histories, { recursive: true });
+  const clients = Array.from({ length: options.clients }, (_, i) => {
+    const history = new History(join(histories, `client-${i + 1}.jsonl`), since);
+    const { apis: centers, token, playground } = world;
+    return new Client({
+      seed,
+      number: i + 1,
+      centers,
+      token,
+      history,
+      playground,
+      mostSteps: Math.ceil(minutes * STEPS_A_MINUTE),
+    });
+  });
+  status.clients = clients;
+
+  const loadBegan = Date.now();
+  const faults = new FaultRun(world, performance.now(), say);
+  status.active = () => faults.active;
+  const recovery = new Recovery(world, () => faults.active.length);
+  status.phase = 'load and faults';
+  const over = AbortSignal.any([signal, AbortSignal.timeout(loadMs)]);
+  const schedule = faultSchedule(seed, loadMs, options.only);
+  writeFileSync(join(dir, 'faults.json'), JSON.stringify(schedule, null, 1));
+  await Promise.all([faults.run(schedule, signal), ...clients.map((client) => client.run(over))]);
+  signal.throwIfAborted();
+
+  status.phase = 'healing';
+  await heal(world);
+  const healedMs = await whenHealthy(world, signal);
+  recovery.stop();
+  await activateAll(world);
+  status.phase = 'waiting for quiet';
+  await Promise.all(clients.map((client) => client.settle(signal)));
+  const quiet = await whenQuiet(world, clients, signal, (running) => {
+    status.running = running;
+  });
+  await Promise.all(clients.map((client) => client.observe(Number.MAX_SAFE_INTEGER)));
+  if (quiet.left.length > 0) say(`Not quiet after ${Math.round(quiet.tookMs / 1000)} s: ${quiet.left.join('; ')}`);
+
+  status.phase = 'collecting and reading';
+  // A job that is stuck holds its pools and blocks: what the finale cannot do then is told with the rest.
+  const told = await finale(world, clients, seed).catch((error: Error) => {
+    say(`The stack does not do its work after healing: ${error.message}`);
+    return null;
+  });
+  await pause(2_000); // the nodes' last events and their acknowledgements
+  status.phase = 'stopping';
+  for (const part of [world.nodes, world.centers]) await Promise.all(part.map((program) => program.stop()));
+  status.phase = 'checking';
+  const empty = { freedLast: new Map(), restored: new Map(), live: new Map(), anomalies: [] };
+  const evidence = await gather(world, clients, told ?? empty);
+  const broken = violations(evidence);
+  if (told === null)
+    broken.push({ check: 'works-again', what: 'After healing, a collection or a restore did not succeed; see above.' });
+  const longestRecoveryMs = Math.max(recovery.longestMs, healedMs);
+  say(`\n${summary(evidence, clients, faults.done, { linkBytes: world.links.bytes, longestRecoveryMs, quietMs: quiet.tookMs })}`);
+  if (broken.length === 0) {
+    say(
+      `All ${CHECKS.length} invariants hold. Seed ${seed}, ${minutes} minutes, ${Math.round((performance.now() - since) / 1000)} s in all.`,
+    );
+    return 0;
+  }
+  for (const violation of broken.slice(0, 40)) {
+    say(`BROKEN ${violation.check}: ${violation.what}`);
+    say(historyOf(violation, evidence, faults.done, loadBegan));
+  }
+  say(`${broken.length} breaches of ${new Set(broken.map(({ check }) => check)).size} invariants. Seed ${seed}.`);
+  return 1;
+}
+
+function liveText(status: { phase: string; running: number; active: () => string[]; clients: Client[] }, since: number): string {
+  const { clients } = status;
+  const jobs = clients.reduce((sum, { model }) => sum + model.jobs.size, 0);
+  const blocks = clients.reduce((sum, { model }) => sum + model.blocks.size, 0);
+  const running =
+    status.phase === 'load and faults' ? clients.reduce((sum, { model }) => sum + model.runningJobs.length, 0) : status.running;
+  const seconds = Math.round((performance.now() - since) / 1000);
+  const faults = status.active();
+  return `${seconds} s  ${status.phase}  jobs ${jobs} (${running} running)  blocks ${blocks}${faults.length > 0 ? `  now: ${faults.join(', ')}` : ''}`;
+}
