@@ -15,6 +15,7 @@ import type { NodeCalls } from './http/deps.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { ProgressSink } from './ingest/progress.ts';
 import { raiseFences } from './jobs/fence-floor.ts';
+import type { Times } from './plane.ts';
 import { Readiness } from './readiness.ts';
 import { Reconcile } from './reconcile/reconcile.ts';
 import { Link } from './relay/link.ts';
@@ -23,6 +24,7 @@ import { StreamHealth } from './relay/stream-health.ts';
 import { ensureAll } from './relay/streams.ts';
 import { centerService } from './rpc/serve.ts';
 import type { Secrets } from './secrets.ts';
+import { Courier } from './webhooks/courier.ts';
 
 const HOUR_MS = 3_600_000;
 /** Events that are kept, however young: about a GiB. */
@@ -45,6 +47,7 @@ export interface CenterOptions {
   >;
   /** How long a deleted block stays in the trash. */
   trashMs: number;
+  times: Times;
   secrets: Secrets;
   version: string;
   log: Logger;
@@ -52,7 +55,7 @@ export interface CenterOptions {
   onDatabase?: (database: DataSource) => Promise<void>;
 }
 
-export function wireCenter({ config, trashMs, secrets, version, log, onDatabase }: CenterOptions): Center {
+export function wireCenter({ config, trashMs, times, secrets, version, log, onDatabase }: CenterOptions): Center {
   const database = createDatabase(config.OPENSERVICE_MYSQL_URL);
   let nc: NatsConnection | null = null;
   let link: Link | null = null;
@@ -99,16 +102,17 @@ export function wireCenter({ config, trashMs, secrets, version, log, onDatabase 
       // Not awaited: the process is up, and ready when this is done.
       this.stop = startInBackground(signal, log, async (inner) => {
         const [connection] = await Promise.all([openNats(inner), openDatabase(inner)]);
-        const plane = { database, nc: connection, log };
+        const plane = { database, nc: connection, log, times };
         await untilDone('JetStream', inner, log, () => ensureAll(connection, database));
         relay = new Relay(plane);
         return [
           relay,
-          new Ingest(plane, poke),
+          new Ingest(plane, { poke, roomMade: () => relay?.roomMade() }),
           new ProgressSink(plane),
           centerService(plane, { secrets, version, trashMs, poke }),
-          new Reconcile(plane, { poke, nodes }),
+          new Reconcile(plane, { poke, nodes, isUp: () => link?.isUp ?? false }),
           new StreamHealth(plane, poke),
+          new Courier({ database, secrets, tail: events, log }),
           new EventRetention(plane, { keepMs: config.OPENSERVICE_EVENT_HOURS * HOUR_MS, most: MOST_EVENTS }),
         ];
       });

@@ -9,6 +9,7 @@ import { jobRoutes } from '../routes/jobs.ts';
 import { nodeRoutes } from '../routes/nodes.ts';
 import { poolRoutes } from '../routes/pools.ts';
 import { setRoutes } from '../routes/sets.ts';
+import { webhookRoutes } from '../routes/webhooks.ts';
 import { Refusal } from '../services/refusal.ts';
 import { authenticate, roleByMethod } from './auth.ts';
 import { board } from './board.ts';
@@ -42,6 +43,7 @@ export function makeApp(deps: AppDeps): CenterApp {
   eventRoutes(api, deps);
   nodeRoutes(api, deps);
   accessKeyRoutes(api, deps);
+  webhookRoutes(api, deps);
   app.route(BASE_PATH, api);
 
   health(app, deps);
