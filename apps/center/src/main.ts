@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { toFailure } from '@openservice/domain';
 import { createLog, runProcess } from '@openservice/runtime';
-import { type CenterConfig, centerConfig } from './config.ts';
+import { type CenterConfig, centerConfig, timesOfConfig } from './config.ts';
 import { makeApp } from './http/app.ts';
 import { ensureAdminToken } from './http/auth.ts';
 import { loadSecrets, type Secrets } from './secrets.ts';
@@ -20,6 +20,7 @@ async function main(config: CenterConfig, secrets: Secrets): Promise<void> {
   const center = wireCenter({
     config,
     trashMs,
+    times: timesOfConfig(config),
     secrets,
     version,
     log,

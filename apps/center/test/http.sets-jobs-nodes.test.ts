@@ -81,8 +81,7 @@ describe('http: sets, jobs and nodes', () => {
     const block = await center.block([pool]);
     const verify = (await center.send('POST', `blocks/${block}?action=verify`)).body['job-id'];
     await problem('POST', `jobs/${verify}?action=retry`, undefined, 409, 'job_not_retryable');
-    await problem('POST', `jobs/${verify}?action=pause`, undefined, 422, 'action_not_supported');
-    await problem('POST', `jobs/${verify}?action=resume`, {}, 422, 'action_not_supported');
+    await problem('POST', `jobs/${verify}?action=resume`, {}, 409, 'job_not_paused');
     await problem('POST', `jobs/${verify}?action=stop`, undefined, 422, 'invalid_request');
     await problem('POST', `jobs/${verify}?action=cancel`, { why: 1 }, 422, 'invalid_request');
     const cancelled = await center.send('POST', `jobs/${verify}?action=cancel`);

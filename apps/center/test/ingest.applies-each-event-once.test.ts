@@ -1,8 +1,9 @@
 import { type DataSource, inTransaction } from '@openservice/store';
 import { expect } from 'chai';
-import { applyEvent, MOST_ATTEMPTS } from '../src/ingest/apply-event.ts';
+import { applyEvent } from '../src/ingest/apply-event.ts';
 import { writeProgress } from '../src/ingest/job-progress.ts';
 import { cancelJob } from '../src/jobs/cancel-job.ts';
+import { MOST_ATTEMPTS } from '../src/jobs/retry-attempt.ts';
 import { prepare } from '../src/rpc/prepare.ts';
 import { count, type OwnDatabase, ownDatabase, readJob, SIZE, startUpload } from './support/database.ts';
 import { event, PROGRESS, uploaded } from './support/events.ts';

@@ -64,14 +64,14 @@ function fieldErrors(error: z.ZodError, prefix: string): FieldError[] {
   });
 }
 
-function check<Schema extends z.ZodType>(schema: Schema, value: unknown, prefix: string): z.output<Schema> {
+export function check<Schema extends z.ZodType>(schema: Schema, value: unknown, prefix: string): z.output<Schema> {
   const parsed = schema.safeParse(value);
   if (!parsed.success) throw invalidRequest(fieldErrors(parsed.error, prefix));
   return parsed.data;
 }
 
 /** One value a name; a name given twice becomes a list, which no schema takes. */
-function queryOf(c: Context): Record<string, string | string[]> {
+export function queryOf(c: Context): Record<string, string | string[]> {
   const entries = Object.entries(c.req.queries());
   return Object.fromEntries(entries.map(([name, values]) => [name, values.length === 1 ? values[0]! : values]));
 }

@@ -5,16 +5,15 @@
 import { isTerminal, PermanentError } from '@openservice/domain';
 import type { JobEvent, Progress } from '@openservice/protocol';
 import type { EntityManager, Job } from '@openservice/store';
-import { closeCommands } from '../jobs/attempts.ts';
+import { closeCommands, command, wasGiven } from '../jobs/attempts.ts';
 import { NOW } from '../jobs/clock.ts';
+import { nodeForNext } from '../jobs/move-away.ts';
+import { resumeAtNode } from '../jobs/pause-job.ts';
+import { retry } from '../jobs/retry-attempt.ts';
 import { addHistory, finish, lockJob, move, newAttempt } from '../jobs/transition.ts';
 import { writeProgress } from './job-progress.ts';
 
-/** After this many attempts a transient failure is for good. */
-export const MOST_ATTEMPTS = 8;
-const BEFORE_RUNNING: ReadonlySet<string> = new Set(['queued', 'dispatched', 'accepted']);
-const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 60_000;
+const BEFORE_RUNNING: ReadonlySet<string> = new Set(['queued', 'dispatched', 'accepted', 'paused']);
 
 /** `recorded`: of an old attempt, late, or of a job that ended or that nobody knows; it changes nothing. */
 export type EventOutcome = 'applied' | 'recorded' | 'duplicate';
@@ -22,10 +21,16 @@ export type EventOutcome = 'applied' | 'recorded' | 'duplicate';
 /** PermanentError `wrong_node` for an event of a node that never had the job. */
 export async function applyEvent(manager: EntityManager, event: JobEvent): Promise<EventOutcome> {
   const job = await lockJob(manager, event.job_id);
-  if (job !== null && job.node_id !== event.node) {
+  // A job that went to another node: what the old one still says of its attempt is late, and no more.
+  if (job !== null && job.node_id !== event.node && !(await wasGiven(manager, job.id, event.attempt, event.node))) {
     throw new PermanentError('wrong_node', `Job ${job.id} is on node ${job.node_id}; node ${event.node} may not speak for it.`);
   }
-  const current = job !== null && event.attempt === job.attempt && event.seq > job.event_seq && !isTerminal(job.state);
+  const current =
+    job !== null &&
+    event.attempt === job.attempt &&
+    event.node === job.node_id &&
+    event.seq > job.event_seq &&
+    !isTerminal(job.state);
   const { affectedRows } = await manager.query<{ affectedRows: number }>(
     `INSERT IGNORE INTO inbox (job_id, attempt, seq, type, applied, at) VALUES (?, ?, ?, ?, ?, ${NOW})`,
     [event.job_id, event.attempt, event.seq, event.type, current ? 1 : 0],
@@ -37,8 +42,17 @@ export async function applyEvent(manager: EntityManager, event: JobEvent): Promi
   await manager.query('UPDATE jobs SET event_seq = ? WHERE id = ?', [event.seq, job.id]);
   // Any event of the attempt proves that the node has its command; the first one says so for all.
   if (isFirst) await closeCommands(manager, job.id, { type: 'run' });
+  await answered(manager, job, event);
   await applyCurrent(manager, job, event);
   return 'applied';
+}
+
+/** It goes on: no resume is needed any more. If a pause took effect after all, `paused` follows. One that should stand still is told again. */
+async function answered(manager: EntityManager, job: Job, event: JobEvent): Promise<void> {
+  if (event.type === 'checkpoint' || (event.type === 'running' && (event.payload.resumed || job.state === 'paused'))) {
+    if (!job.pause_wanted) await closeCommands(manager, job.id, { type: 'resume' });
+    else if (job.state === 'paused') await command(manager, job, 'pause');
+  }
 }
 
 async function applyCurrent(manager: EntityManager, job: Job, event: JobEvent): Promise<void> {
@@ -56,6 +70,14 @@ async function applyCurrent(manager: EntityManager, job: Job, event: JobEvent): 
       // A checkpoint while it prepares does not take it back.
       if (BEFORE_RUNNING.has(job.state)) await move(manager, job, 'running');
       await noteProgress(manager, job, event.payload);
+      return;
+    case 'paused':
+      await noteProgress(manager, job, event.payload.progress);
+      await paused(manager, job);
+      return;
+    case 'yielded':
+      await noteProgress(manager, job, event.payload.progress);
+      await yielded(manager, job);
       return;
     case 'preparing':
       await move(manager, job, 'preparing');
@@ -84,6 +106,24 @@ async function noteProgress(manager: EntityManager, job: Job, progress: Progress
   if (progress !== null) await writeProgress(manager, [{ ...progress, job_id: job.id, attempt: job.attempt }]);
 }
 
+async function paused(manager: EntityManager, job: Job): Promise<void> {
+  await closeCommands(manager, job.id, { type: 'pause' });
+  await move(manager, job, 'paused');
+  // Somebody took it back meanwhile.
+  if (job.state === 'paused' && !job.pause_wanted) await resumeAtNode(manager, job);
+}
+
+/** The attempt is over on the node's word, and has not failed. */
+async function yielded(manager: EntityManager, job: Job): Promise<void> {
+  if (job.state === 'cancelling') {
+    await finish(manager, job, { state: 'cancelled', error: { code: 'cancelled', message: 'The job was cancelled.' } });
+    return;
+  }
+  const nodeId = await nodeForNext(manager, job);
+  const where = nodeId === job.node_id ? `stays on node ${nodeId}` : `goes to node ${nodeId}`;
+  await newAttempt(manager, job, `Attempt ${job.attempt} was given back by node ${job.node_id}; the next ${where}.`, { nodeId });
+}
+
 async function failed(manager: EntityManager, job: Job, error: { code: string; message: string }, transient: boolean) {
   if (job.state === 'cancelling') {
     await finish(manager, job, { state: 'cancelled', error });
@@ -91,13 +131,4 @@ async function failed(manager: EntityManager, job: Job, error: { code: string; m
   }
   if (transient && (await retry(manager, job, error))) return;
   await finish(manager, job, { state: 'failed', error });
-}
-
-/** A further attempt, later each time; false when the job has had all of them. */
-export async function retry(manager: EntityManager, job: Job, error: { code: string; message: string }): Promise<boolean> {
-  if (job.attempt >= MOST_ATTEMPTS) return false;
-  const step = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (job.attempt - 1));
-  const delayMs = Math.round(step * (0.5 + Math.random() / 2));
-  const why = `Attempt ${job.attempt} failed (${error.code}: ${error.message}); the next begins in ${delayMs} ms.`;
-  return newAttempt(manager, job, why, delayMs);
 }

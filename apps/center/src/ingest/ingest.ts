@@ -28,20 +28,29 @@ const AGAIN_MS = 1_000;
 /** An event that fails for a reason of ours is tried this often before it is put aside. */
 const MOST_TRIES = 10;
 
+/** A job may have a new attempt, or its node something to be told. */
+const WRITES_COMMANDS: ReadonlySet<string> = new Set(['failed', 'yielded', 'paused']);
+
+export interface IngestOptions {
+  /** Told after events that may have made new commands. */
+  poke(): void;
+  /** Told after a job has ended. */
+  roomMade(): void;
+}
+
 export class Ingest implements Part {
   readonly name = 'ingest';
   readonly #plane: Plane;
-  /** Told after events that made new commands (a retry). */
-  readonly #poke: () => void;
+  readonly #told: IngestOptions;
   readonly #stopping = new AbortController();
   readonly #jobs = new Map<string, Promise<void>>();
   #pull: ConsumerMessages | null = null;
   #databaseAway = false;
   #work: Promise<void> = Promise.resolve();
 
-  constructor(plane: Plane, poke: () => void) {
+  constructor(plane: Plane, told: IngestOptions) {
     this.#plane = plane;
-    this.#poke = poke;
+    this.#told = told;
   }
 
   async start(): Promise<void> {
@@ -151,7 +160,8 @@ export class Ingest implements Part {
     await failpoint('center.ingested');
     this.#tellHave(event);
     message.ack();
-    if (event.type === 'failed') this.#poke();
+    if (WRITES_COMMANDS.has(event.type)) this.#told.poke();
+    else if (event.type === 'succeeded' || event.type === 'cancelled') this.#told.roomMade();
   }
 
   async #bury(message: JsMsg, reason: string): Promise<void> {

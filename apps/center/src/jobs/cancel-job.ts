@@ -1,7 +1,7 @@
 /** Somebody wants a job to stop. */
 import { isCancellable, isTerminal, PermanentError } from '@openservice/domain';
-import type { EntityManager } from '@openservice/store';
-import { closeCommands, commandCancel } from './attempts.ts';
+import type { EntityManager, Job } from '@openservice/store';
+import { closeCommands, commandCancel, neverLeft } from './attempts.ts';
 import { finish, lockJob, move } from './transition.ts';
 
 /**
@@ -18,11 +18,17 @@ export async function cancelJob(manager: EntityManager, jobId: string, reason: s
     throw new PermanentError('job_not_cancellable', `Job ${jobId} is ${job.state}: ${why}, so it cannot be cancelled.`);
   }
   const error = { code: 'cancelled', message: reason };
-  if (job.state === 'queued' && (await closeCommands(manager, job.id, { type: 'run', neverSent: true })) > 0) {
+  if (await isHereAlone(manager, job)) {
     await finish(manager, job, { state: 'cancelled', error });
     return;
   }
   await move(manager, job, 'cancelling', reason);
-  await closeCommands(manager, job.id, { type: 'run' });
+  await closeCommands(manager, job.id);
   await commandCancel(manager, job, reason);
+}
+
+/** No node can know of it, and none will. */
+async function isHereAlone(manager: EntityManager, job: Job): Promise<boolean> {
+  if (job.state === 'queued') return (await closeCommands(manager, job.id, { type: 'run', neverSent: true })) > 0;
+  return job.state === 'paused' && (await neverLeft(manager, job));
 }

@@ -27,6 +27,7 @@ export async function retryJob(manager: EntityManager, jobId: string, tokenId: s
     bytesTotal: job.bytes_total,
     tokenId,
     traceparent: job.traceparent,
+    priority: job.priority,
   } as unknown as JobRequest;
   await submitJob(manager, request, { jobId: next });
   const refused = await KINDS[job.kind].again(manager, job, next);

@@ -1,7 +1,7 @@
 /** A job begins: its claims, its row, its first attempt, its history and its command, all in the caller's transaction. */
 import { JOB_STATE_RULES, newId } from '@openservice/domain';
 import type { EntityManager } from '@openservice/store';
-import type { JobRequest } from '../services/job-request.ts';
+import { DEFAULT_PRIORITY, type JobRequest } from '../services/job-request.ts';
 import { commandRun, recordAttempt } from './attempts.ts';
 import { takeClaims } from './claims.ts';
 import { fromNow, NOW } from './clock.ts';
@@ -22,12 +22,13 @@ export async function submitJob(
   options: SubmitOptions = {},
 ): Promise<{ jobId: string }> {
   const jobId = options.jobId ?? newId('job');
+  const priority = request.priority ?? DEFAULT_PRIORITY;
   await takeClaims(manager, jobId, request.claims);
   const fence = await recordAttempt(manager, jobId, 1, request.nodeId);
   await manager.query(
     `INSERT INTO jobs (id, kind, state, node_id, block_id, set_id, attempt, fence, params, claims, bytes_total, created_by,
-       traceparent, deadline_at, created_at)
-     VALUES (?, ?, 'queued', ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ${fromNow(JOB_STATE_RULES.queued.deadlineMs ?? 0)}, ${NOW})`,
+       traceparent, priority, deadline_at, created_at)
+     VALUES (?, ?, 'queued', ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ${fromNow(JOB_STATE_RULES.queued.deadlineMs ?? 0)}, ${NOW})`,
     [
       jobId,
       request.kind,
@@ -40,6 +41,7 @@ export async function submitJob(
       request.bytesTotal,
       request.tokenId,
       request.traceparent,
+      priority,
     ],
   );
   await addHistory(manager, { id: jobId, attempt: 1 }, null, 'queued', null);
@@ -52,6 +54,7 @@ export async function submitJob(
     params: { ...request.params },
     node_id: request.nodeId,
     traceparent: request.traceparent,
+    priority,
   });
   return { jobId };
 }

@@ -62,7 +62,7 @@ async function step(manager: EntityManager, job: Job, to: JobState, note: string
   const started = path.includes('running') ? `, started_at = COALESCE(started_at, ${NOW})` : '';
   const finished = isTerminal(to) ? `, finished_at = ${NOW}, eta_ms = ${to === 'succeeded' ? '0' : 'NULL'}` : '';
   await manager.query(
-    `UPDATE jobs SET state = ?, deadline_at = ${deadlineMs === null ? 'NULL' : fromNow(deadlineMs)}${started}${finished} WHERE id = ?`,
+    `UPDATE jobs SET state = ?, next_attempt_at = NULL, deadline_at = ${deadlineMs === null ? 'NULL' : fromNow(deadlineMs)}${started}${finished} WHERE id = ?`,
     [to, job.id],
   );
   return true;

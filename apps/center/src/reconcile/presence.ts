@@ -1,13 +1,33 @@
 /** Which nodes are there, by the database's clock. */
 import type { DataSource } from '@openservice/store';
-import { fromNow } from '../jobs/clock.ts';
+import { fromNow, NOW } from '../jobs/clock.ts';
+import { DEFAULT_TIMES, type Times } from '../plane.ts';
 
-export const SUSPECT_MS = 30_000;
-export const OFFLINE_MS = 60_000;
+/** What a node that has gone offline had is looked at now, not when its deadline passes. */
+const AT_NODE = "'queued', 'dispatched', 'accepted', 'running', 'paused', 'preparing', 'committing', 'cancelling'";
 
-export async function markPresence(database: DataSource): Promise<void> {
+/**
+ * `wasHeard`: heartbeats could have come all the time that a node may be silent. Without that nobody is offline: it may be NATS, the database
+ * or the centers that were away, and jobs must not leave nodes that are well.
+ */
+export async function markPresence(database: DataSource, wasHeard = true, times: Times = DEFAULT_TIMES): Promise<void> {
+  if (wasHeard) {
+    const gone = await database.query<{ id: string }[]>(
+      `SELECT id FROM nodes WHERE state IN ('online', 'suspect') AND last_seen_at < ${fromNow(-times.offlineMs)}`,
+    );
+    for (const { id } of gone) await markOffline(database, id, times);
+  }
   await database.query(
-    `UPDATE nodes SET state = 'offline' WHERE state IN ('online', 'suspect') AND last_seen_at < ${fromNow(-OFFLINE_MS)}`,
+    `UPDATE nodes SET state = 'suspect' WHERE state = 'online' AND last_seen_at < ${fromNow(-times.suspectMs)}`,
   );
-  await database.query(`UPDATE nodes SET state = 'suspect' WHERE state = 'online' AND last_seen_at < ${fromNow(-SUSPECT_MS)}`);
+}
+
+async function markOffline(database: DataSource, nodeId: string, times: Times): Promise<void> {
+  const { affectedRows } = await database.query<{ affectedRows: number }>(
+    `UPDATE nodes SET state = 'offline'
+     WHERE id = ? AND state IN ('online', 'suspect') AND last_seen_at < ${fromNow(-times.offlineMs)}`,
+    [nodeId],
+  );
+  if (affectedRows === 0) return;
+  await database.query(`UPDATE jobs SET deadline_at = ${NOW} WHERE node_id = ? AND state IN (${AT_NODE})`, [nodeId]);
 }

@@ -2,8 +2,10 @@
 import { Periodic } from '@openservice/runtime';
 import { alone, isDatabaseAway } from '@openservice/store';
 import type { NodeCalls } from '../http/deps.ts';
-import type { Plane } from '../plane.ts';
+import { type Plane, timesOf } from '../plane.ts';
 import { dropAbandoned } from './abandoned-content.ts';
+import { Drains } from './drain.ts';
+import { Hearing } from './hearing.ts';
 import { actOnOverdue } from './overdue.ts';
 import { markPresence } from './presence.ts';
 import { sweep } from './sweep.ts';
@@ -16,25 +18,34 @@ export interface ReconcileOptions {
   /** Told after commands were written. */
   poke(): void;
   nodes: NodeCalls;
+  /** Whether NATS is there. Left out: it is, and always was. */
+  isUp?: () => boolean;
 }
 
 export class Reconcile extends Periodic {
-  readonly #plane: Pick<Plane, 'database' | 'log'>;
+  readonly #plane: Pick<Plane, 'database' | 'log' | 'times'>;
   readonly #others: ReconcileOptions;
+  readonly #drains: Drains;
+  readonly #hearing: Hearing | null;
   #passes = 0;
 
-  constructor(plane: Pick<Plane, 'database' | 'log'>, others: ReconcileOptions) {
-    super('reconcile', EVERY_MS);
+  constructor(plane: Pick<Plane, 'database' | 'log' | 'times'>, others: ReconcileOptions) {
+    super('reconcile', Math.min(EVERY_MS, timesOf(plane).offlineMs / 4));
     this.#plane = plane;
     this.#others = others;
+    this.#drains = new Drains(plane.database);
+    this.#hearing = others.isUp === undefined ? null : new Hearing(plane.database, others.isUp);
   }
 
   async pass(): Promise<void> {
     const { database } = this.#plane;
     const { poke } = this.#others;
+    const times = timesOf(this.#plane);
+    const wasHeard = this.#hearing === null || (await this.#hearing.look()) >= times.offlineMs;
     await alone(database, 'reconcile', async () => {
-      await markPresence(database);
-      if (await actOnOverdue(database)) poke();
+      await markPresence(database, wasHeard, times);
+      if (await actOnOverdue(database, { wasHeard, times })) poke();
+      if (await this.#drains.pass()) poke();
       if (await removeLeftovers(database)) poke();
       if (await purgeTrash(database)) poke();
       await giveUpContent(database);

@@ -4,7 +4,7 @@ import { PROTOCOL_VERSION } from '@openservice/protocol';
 import { childTraceparent } from '@openservice/runtime';
 import { type DataSource, inTransaction } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
-import { lockJob, move } from '../jobs/transition.ts';
+import { dispatched } from '../jobs/transition.ts';
 
 const BATCH = 64;
 /** A command nobody has answered goes again after 5, 10, 20, 40, then every 60 s. */
@@ -22,13 +22,46 @@ export interface LeasedCommand {
   tries: number;
 }
 
-/** Takes up to 64 due rows that no other relay has. They come due again by themselves. */
-export async function leaseDue(database: DataSource): Promise<LeasedCommand[]> {
+export interface Due {
+  /** Of commands that are due; what is to go first comes first. */
+  priorities: number[];
+  /** Some are held back by a limit. */
+  held: boolean;
+}
+
+/** What there is to do: a few steps in an index, however much is there. */
+export async function lookForDue(database: DataSource): Promise<Due> {
+  const rows = await database.query<{ status: 'pending' | 'held'; priority: number; due: number | string }[]>(
+    ['pending', 'held']
+      .map(
+        (status) => `(SELECT '${status}' AS status, priority, MIN(next_at) <= ${NOW} AS due FROM outbox FORCE INDEX (outbox_relay)
+          WHERE status = '${status}' GROUP BY priority)`,
+      )
+      .join(' UNION ALL '),
+  );
+  const due = rows.filter((row) => Number(row.due) === 1);
+  return {
+    priorities: due.flatMap((row) => (row.status === 'pending' ? [row.priority] : [])).toSorted((a, b) => a - b),
+    held: due.some((row) => row.status === 'held'),
+  };
+}
+
+/** Takes up to 64 due rows that no other relay has, by priority, then age. They come due again by themselves. */
+export async function leaseDue(database: DataSource, priorities: readonly number[]): Promise<LeasedCommand[]> {
+  if (priorities.length === 0) return [];
   return inTransaction(database, async (manager) => {
-    const rows = await manager.query<(LeasedCommand & { payload: string | object; id: string | number })[]>(
-      `SELECT id, node_id, type, job_id, attempt, payload, traceparent, tries FROM outbox
-       WHERE status = 'pending' AND next_at <= ${NOW} ORDER BY next_at, id LIMIT ${BATCH} FOR UPDATE SKIP LOCKED`,
-    );
+    const rows: (LeasedCommand & { payload: string | object; id: string | number })[] = [];
+    for (const priority of priorities) {
+      if (rows.length >= BATCH) break;
+      rows.push(
+        ...(await manager.query<typeof rows>(
+          `SELECT id, node_id, type, job_id, attempt, payload, traceparent, tries FROM outbox FORCE INDEX (outbox_relay)
+           WHERE status = 'pending' AND priority = ? AND next_at <= ${NOW} ORDER BY next_at, id
+           LIMIT ${BATCH - rows.length} FOR UPDATE SKIP LOCKED`,
+          [priority],
+        )),
+      );
+    }
     if (rows.length === 0) return [];
     await manager.query(
       `UPDATE outbox SET next_at = UTC_TIMESTAMP(3) + INTERVAL ${RESEND_US} MICROSECOND, tries = tries + 1
@@ -62,13 +95,10 @@ export function envelopeOf(command: LeasedCommand): Envelope {
   };
 }
 
-/** JetStream has it. */
-export async function markSent(database: DataSource, command: LeasedCommand): Promise<void> {
-  if (command.type !== 'run') return;
-  await inTransaction(database, async (manager) => {
-    const job = await lockJob(manager, command.job_id);
-    if (job?.state === 'queued' && job.attempt === command.attempt) await move(manager, job, 'dispatched');
-  });
+/** JetStream has them. */
+export async function markSent(database: DataSource, commands: readonly LeasedCommand[]): Promise<void> {
+  const runs = commands.filter(({ type }) => type === 'run');
+  if (runs.length > 0) await inTransaction(database, (manager) => dispatched(manager, runs));
 }
 
 /** It could not be published: due again in a second, whatever the lease said. */

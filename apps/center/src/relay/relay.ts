@@ -6,7 +6,8 @@ import { cmdSubject, encodeJson } from '@openservice/protocol';
 import { failpoint, type Part, sleep } from '@openservice/runtime';
 import { isDatabaseAway } from '@openservice/store';
 import type { Plane } from '../plane.ts';
-import { envelopeOf, giveBack, type LeasedCommand, leaseDue, markSent } from './lease.ts';
+import { admit } from './admission.ts';
+import { envelopeOf, giveBack, type LeasedCommand, leaseDue, lookForDue, markSent } from './lease.ts';
 import { Link } from './link.ts';
 import { ensureAll } from './streams.ts';
 
@@ -21,6 +22,8 @@ export class Relay implements Part {
   readonly #stopping = new AbortController();
   #wake: AbortController = new AbortController();
   #poked = false;
+  /** The last look saw commands that a limit holds back. */
+  #holds = false;
   readonly #link: Link;
   #work: Promise<void> = Promise.resolve();
 
@@ -43,6 +46,11 @@ export class Relay implements Part {
   poke(): void {
     this.#poked = true;
     this.#wake.abort();
+  }
+
+  /** A job has ended: call it after that commit. Looks at the outbox only if a command waits for room there. */
+  roomMade(): void {
+    if (this.#holds) this.poke();
   }
 
   async #run(): Promise<void> {
@@ -78,16 +86,32 @@ export class Relay implements Part {
   async #pass(): Promise<boolean> {
     for (;;) {
       if (this.#stopping.signal.aborted || !this.#link.isUp) return false;
-      const commands = await leaseDue(this.#plane.database);
+      const commands = await this.#lease();
       if (commands.length === 0) return true;
-      const sent = await Promise.all(commands.map((command) => this.#send(command)));
-      if (!sent.includes(true)) {
+      const sent = await this.#sendAll(commands);
+      if (sent === 0) {
         await ensureAll(this.#plane.nc, this.#plane.database).catch((error: unknown) => {
           this.#plane.log.warn({ err: error }, 'JetStream does not answer; commands wait in the outbox.');
         });
         return false;
       }
     }
+  }
+
+  async #lease(): Promise<LeasedCommand[]> {
+    const { database } = this.#plane;
+    const due = await lookForDue(database);
+    this.#holds = due.held;
+    if (!due.held || (await admit(database)) === 0) return leaseDue(database, due.priorities);
+    return leaseDue(database, (await lookForDue(database)).priorities);
+  }
+
+  /** How many JetStream took. */
+  async #sendAll(commands: readonly LeasedCommand[]): Promise<number> {
+    const taken = await Promise.all(commands.map((command) => this.#send(command)));
+    const sent = commands.filter((_, i) => taken[i]);
+    await markSent(this.#plane.database, sent);
+    return sent.length;
   }
 
   async #send(command: LeasedCommand): Promise<boolean> {
@@ -104,7 +128,6 @@ export class Relay implements Part {
       return false;
     }
     await failpoint('center.published');
-    await markSent(database, command);
     log.debug({ job_id: command.job_id, attempt: command.attempt, type: command.type, tries: command.tries }, 'Command sent.');
     return true;
   }

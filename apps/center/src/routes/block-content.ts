@@ -3,11 +3,11 @@ import { z } from '@hono/zod-openapi';
 import { isId } from '@openservice/domain';
 import type { Context } from 'hono';
 import type { AppDeps, AppEnv } from '../http/deps.ts';
-import { type App, problemSchema } from '../http/endpoint.ts';
+import { type App, check, problemSchema, queryOf } from '../http/endpoint.ts';
 import { pieceOf } from '../services/content-range.ts';
 import { headContent, putContent } from '../services/content-upload.ts';
 import { notFound, Refusal } from '../services/refusal.ts';
-import { blockJob, contentOffset } from './schemas/blocks.ts';
+import { blockJob, contentOffset, contentQuery } from './schemas/blocks.ts';
 
 const PATH = '/blocks/{block_id}/content';
 const route = PATH.replace('{block_id}', ':block_id');
@@ -19,7 +19,14 @@ export function blockContentRoutes(app: App, deps: AppDeps): void {
     const ofSize = (size: number) => pieceOf(c.req.header('Content-Range'), length === undefined ? null : Number(length), size);
     // A body that is refused is not touched: then the server reads it to its end, and the client gets the answer and keeps its connection.
     const content = () => c.req.raw.body ?? new Blob([]).stream();
-    const { status, body, location } = await putContent(deps, blockId(c), ofSize, content, c.get('caller'));
+    const { priority } = check(contentQuery, queryOf(c), 'query');
+    const { status, body, location } = await putContent(
+      deps,
+      blockId(c),
+      { pieceOf: ofSize, priority },
+      content,
+      c.get('caller'),
+    );
     const offset = typeof body.offset === 'number' ? { 'Content-Offset': String(body.offset) } : {};
     return c.json(body, status, location === undefined ? offset : { Location: location });
   });
@@ -51,6 +58,7 @@ function document(app: App): void {
       'error: it is answered with the offset to go on from (409 content_offset_mismatch, `offset`) or with the job. An Idempotency-Key is not needed and not looked at.',
     request: {
       params,
+      query: contentQuery,
       headers: z.object({
         'Content-Range': z.string().optional().openapi({
           description: '`bytes first-last/total`; left out: the whole content.',

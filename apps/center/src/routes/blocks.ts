@@ -65,7 +65,8 @@ export function blockRoutes(app: App, deps: AppDeps): void {
       query: schema.deleteBlockQuery,
       answers: { 200: schema.blockGone, 202: schema.blockJob },
     },
-    ({ id, query, caller }) => deleteBlock(deps, id, { poolId: query.pool_id ?? null, purge: query.purge }, caller),
+    ({ id, query, caller }) =>
+      deleteBlock(deps, id, { poolId: query.pool_id ?? null, purge: query.purge, priority: query.priority }, caller),
   );
   actions(
     app,
@@ -82,7 +83,7 @@ export function blockRoutes(app: App, deps: AppDeps): void {
       move: action(schema.moveBody, ({ id, body, caller }) => moveBlock(deps, id, body, caller)),
       restore: action(restoreBody, ({ id, body, caller }) => restoreBlock(deps, id, body, caller)),
       verify: action(schema.verifyBody, ({ id, body, caller }) => verifyBlock(deps, id, body, caller)),
-      undelete: { handle: ({ id, caller }) => undeleteBlock(deps, id, caller) },
+      undelete: action(schema.undeleteBody, ({ id, body, caller }) => undeleteBlock(deps, id, body, caller)),
     },
   );
   blockContentRoutes(app, deps);

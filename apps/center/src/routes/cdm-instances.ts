@@ -71,7 +71,7 @@ export function cdmInstanceRoutes(app: App, deps: AppDeps): void {
     },
     {
       save: action(schema.saveBody, ({ id, body, caller }) => saveInstance(deps, id, body, caller)),
-      rewind: { handle: ({ id, caller }) => rewindInstance(deps, id, caller) },
+      rewind: action(schema.rewindBody, ({ id, body, caller }) => rewindInstance(deps, id, body, caller)),
       hydrate: action(schema.hydrateBody, ({ id, body, caller }) => hydrateInstance(deps, id, body, caller)),
     },
   );

@@ -1,6 +1,6 @@
 import type { AppDeps } from '../http/deps.ts';
 import { type App, actions, endpoint } from '../http/endpoint.ts';
-import { cancel, getJob, listJobs, notYet, retry } from '../services/jobs.ts';
+import { cancel, getJob, listJobs, pause, resume, retry } from '../services/jobs.ts';
 import * as schema from './schemas/jobs.ts';
 
 const tag = 'jobs';
@@ -25,12 +25,18 @@ export function jobRoutes(app: App, deps: AppDeps): void {
   );
   actions(
     app,
-    { path: '/jobs/{job_id}', id: 'job', tag, summary: 'Cancel or retry a job', answers: { 202: schema.jobAccepted } },
+    {
+      path: '/jobs/{job_id}',
+      id: 'job',
+      tag,
+      summary: 'Cancel, pause, resume or retry a job',
+      answers: { 202: schema.jobAccepted },
+    },
     {
       cancel: { handle: ({ id, caller }) => cancel(deps, id, caller) },
       retry: { handle: ({ id, caller }) => retry(deps, id, caller) },
-      pause: { handle: notYet('pause') },
-      resume: { handle: notYet('resume') },
+      pause: { handle: ({ id, caller }) => pause(deps, id, caller) },
+      resume: { handle: ({ id, caller }) => resume(deps, id, caller) },
     },
   );
 }

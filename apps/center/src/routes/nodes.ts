@@ -1,6 +1,8 @@
 import type { AppDeps } from '../http/deps.ts';
-import { type App, actions, endpoint } from '../http/endpoint.ts';
+import { type App, action, actions, endpoint } from '../http/endpoint.ts';
+import { limitNode } from '../services/limits.ts';
 import { activate, drain, getNode, listNodes } from '../services/nodes.ts';
+import { limits } from './schemas/fields.ts';
 import * as schema from './schemas/nodes.ts';
 
 const tag = 'nodes';
@@ -30,12 +32,13 @@ export function nodeRoutes(app: App, deps: AppDeps): void {
       id: 'node',
       tag,
       role: 'admin',
-      summary: 'Drain or activate a node',
-      answers: { 200: schema.nodeAnswer },
+      summary: 'Drain a node, activate it, or limit the jobs on it',
+      answers: { 200: schema.nodeActed },
     },
     {
       drain: { handle: ({ id, caller }) => drain(deps, id, caller) },
       activate: { handle: ({ id, caller }) => activate(deps, id, caller) },
+      limit: action(limits, ({ id, body, caller }) => limitNode(deps, id, body, caller)),
     },
   );
 }

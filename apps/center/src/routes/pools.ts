@@ -3,10 +3,12 @@ import type { AppDeps } from '../http/deps.ts';
 import { type App, action, actions, endpoint } from '../http/endpoint.ts';
 import { createPool } from '../services/create-pool.ts';
 import { deletePool } from '../services/delete-pool.ts';
+import { limitPool } from '../services/limits.ts';
 import { collectPool, rebuildPool, verifyPool } from '../services/pool-actions.ts';
 import { exportKey } from '../services/pool-export-key.ts';
 import { getPool, listPools } from '../services/pools.ts';
 import { notFound } from '../services/refusal.ts';
+import { limits } from './schemas/fields.ts';
 import * as schema from './schemas/pools.ts';
 
 const tag = 'pools';
@@ -75,13 +77,15 @@ export function poolRoutes(app: App, deps: AppDeps): void {
       path: '/pools/{pool_id}',
       id: 'pool',
       tag,
-      summary: 'Collect garbage, verify all blocks, make the rows anew from what the pool holds; or export its key (admin)',
-      answers: { 200: schema.poolKeyExported, 202: schema.poolJob },
+      summary:
+        'Collect garbage, verify all blocks, make the rows anew from what the pool holds; limit the jobs on it; or export its key (admin)',
+      answers: { 200: schema.poolKeyExported.or(schema.poolAnswer), 202: schema.poolJob },
     },
     {
-      gc: { handle: ({ id, caller }) => collectPool(deps, id, caller) },
-      verify: action(schema.verifyPoolBody, ({ id, body, caller }) => verifyPool(deps, id, body.sample, caller)),
-      rebuild: { handle: ({ id, caller }) => rebuildPool(deps, id, caller) },
+      gc: action(schema.poolWorkBody, ({ id, body, caller }) => collectPool(deps, id, body.priority, caller)),
+      verify: action(schema.verifyPoolBody, ({ id, body, caller }) => verifyPool(deps, id, body, caller)),
+      rebuild: action(schema.poolWorkBody, ({ id, body, caller }) => rebuildPool(deps, id, body.priority, caller)),
+      limit: action(limits, ({ id, body, caller }) => limitPool(deps, id, body, caller)),
       export_key: action(schema.exportKeyBody, ({ id, body, caller }) => exportKey(deps, id, body.passphrase, caller)),
     },
   );

@@ -47,6 +47,6 @@ export function setRoutes(app: App, deps: AppDeps): void {
       query: schema.deleteSetQuery,
       answers: { 200: schema.setDeleted, 202: schema.setDeleted },
     },
-    ({ id, query, caller }) => deleteSet(deps, id, query.cascade, caller),
+    ({ id, query, caller }) => deleteSet(deps, id, query, caller),
   );
 }

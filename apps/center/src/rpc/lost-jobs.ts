@@ -1,15 +1,15 @@
 /** Jobs that the center believes on a node which does not hold them: a command that was lost, or a journal that was. */
 import type { HeldAttempt } from '@openservice/protocol';
 import { type EntityManager, inTransaction, isDatabaseAway, type Job } from '@openservice/store';
-import { retry } from '../ingest/apply-event.ts';
-import { commandRun, sendAgain } from '../jobs/attempts.ts';
+import { commandRun, neverLeft, sendAgain } from '../jobs/attempts.ts';
 import { NOW } from '../jobs/clock.ts';
+import { retry } from '../jobs/retry-attempt.ts';
 import { finish, lockJob } from '../jobs/transition.ts';
 import type { Plane } from '../plane.ts';
 
 /** The node may have taken, or ended, a job while its list was under way; younger states are left alone. */
-const SETTLED_MS = 15_000;
-const AT_NODE = "'dispatched', 'accepted', 'running', 'preparing', 'committing', 'cancelling'";
+export const SETTLED_MS = 15_000;
+const AT_NODE = "'dispatched', 'accepted', 'running', 'paused', 'preparing', 'committing', 'cancelling'";
 
 /** True when commands were written for the relay. */
 export async function findLost(
@@ -49,6 +49,7 @@ async function replace(manager: EntityManager, job: Job): Promise<boolean> {
     if (!(await sendAgain(manager, job, 'run'))) await commandRun(manager, job);
     return true;
   }
+  if (job.state === 'paused' && (await neverLeft(manager, job))) return false;
   if (job.state === 'cancelling') {
     await finish(manager, job, {
       state: 'cancelled',
@@ -66,7 +67,7 @@ async function replace(manager: EntityManager, job: Job): Promise<boolean> {
 }
 
 /** For how long the job has been in its state, ms. */
-async function settledFor(manager: EntityManager, jobId: string): Promise<number> {
+export async function settledFor(manager: EntityManager, jobId: string): Promise<number> {
   const [row] = await manager.query<{ ms: string | number | null }[]>(
     `SELECT TIMESTAMPDIFF(MICROSECOND, MAX(at), ${NOW}) / 1000 AS ms FROM job_transitions
      WHERE job_id = ? AND (from_state IS NULL OR from_state <> to_state)`,

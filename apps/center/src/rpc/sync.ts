@@ -7,8 +7,9 @@ import type { HeldAttempt, Verdict } from '@openservice/protocol';
 import type { CenterReply, CenterRequest } from '@openservice/runtime';
 import { type DataSource, inTransaction } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
-import { HEARTBEAT_MS, LEASE_MS, type Plane } from '../plane.ts';
+import { type Plane, timesOf } from '../plane.ts';
 import { ensureNodeConsumer } from '../relay/streams.ts';
+import { agreeOnPauses } from './agree-on-pauses.ts';
 import { staleEpoch } from './heartbeat.ts';
 import { findLost } from './lost-jobs.ts';
 import { agreeOnInstances } from './sync-instances.ts';
@@ -22,6 +23,7 @@ interface JobRow {
   attempt: number;
   state: JobState;
   node_id: string;
+  pause_wanted: number | boolean;
 }
 
 export async function sync(
@@ -39,9 +41,20 @@ export async function sync(
   }));
   const continued = answers.filter((answer) => answer.verdict === 'continue').map((answer) => answer.job_id);
   await extend(plane.database, continued);
-  if (await findLost(plane, request.node_id, request.held)) poke();
+  const lost = await findLost(plane, request.node_id, request.held);
+  const paused = await agreeOnPauses(plane.database, request.held, jobs);
+  const unanswered = await sendControlsAgain(plane.database, continued);
+  if (lost || paused || unanswered) poke();
   const unknown = await agreeOnInstances(plane.database, request.node_id, request.instances);
-  return { answers, unknown_instances: unknown, heartbeat_ms: HEARTBEAT_MS, lease_ms: LEASE_MS, pool_token_key: tokenKey };
+  const { heartbeatMs, leaseMs } = timesOf(plane);
+  return {
+    answers,
+    unknown_instances: unknown,
+    heartbeat_ms: heartbeatMs,
+    lease_ms: leaseMs,
+    pool_token_key: tokenKey,
+    limits: await bandwidthOf(plane.database, request.node_id),
+  };
 }
 
 export function verdictOn(held: HeldAttempt, job: JobRow | undefined, node: string): Verdict {
@@ -85,7 +98,7 @@ async function jobsOf(database: DataSource, held: readonly HeldAttempt[]): Promi
   for (let i = 0; i < held.length; i += IDS_A_QUERY) {
     const ids = held.slice(i, i + IDS_A_QUERY).map((one) => one.job_id);
     const rows = await database.query<JobRow[]>(
-      `SELECT id, attempt, state, node_id FROM jobs WHERE id IN (${ids.map(() => '?').join(', ')})`,
+      `SELECT id, attempt, state, node_id, pause_wanted FROM jobs WHERE id IN (${ids.map(() => '?').join(', ')})`,
       ids,
     );
     for (const row of rows) jobs.set(row.id, row);
@@ -102,4 +115,27 @@ async function extend(database: DataSource, ids: readonly string[]): Promise<voi
       some,
     );
   }
+}
+
+/** What a node was told about a job and has not answered goes again now, not at its next turn. */
+async function sendControlsAgain(database: DataSource, ids: readonly string[]): Promise<boolean> {
+  let again = false;
+  for (let i = 0; i < ids.length; i += IDS_A_QUERY) {
+    const some = ids.slice(i, i + IDS_A_QUERY);
+    const { affectedRows } = await database.query<{ affectedRows: number }>(
+      `UPDATE outbox SET next_at = ${NOW} WHERE job_id IN (${some.map(() => '?').join(', ')})
+       AND type IN ('pause', 'resume', 'drain') AND status = 'pending' AND next_at > ${NOW}`,
+      some,
+    );
+    again ||= affectedRows > 0;
+  }
+  return again;
+}
+
+async function bandwidthOf(database: DataSource, nodeId: string): Promise<CenterReply<'sync'>['limits']> {
+  const [node] = await database.query<{ bandwidth: number | null }[]>('SELECT bandwidth FROM nodes WHERE id = ?', [nodeId]);
+  const pools = await database.query<{ pool_id: string; bandwidth: number }[]>(
+    'SELECT id AS pool_id, bandwidth FROM pools WHERE bandwidth IS NOT NULL ORDER BY id',
+  );
+  return { bandwidth: node?.bandwidth ?? null, pools };
 }

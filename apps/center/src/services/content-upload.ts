@@ -24,7 +24,7 @@ const KEEP_EVERY_MS = 60_000;
 export async function putContent(
   deps: AppDeps,
   id: string,
-  pieceOf: (size: number) => Piece,
+  { pieceOf, priority }: { pieceOf: (size: number) => Piece; priority?: number | undefined },
   body: () => ReadableStream<Uint8Array>,
   caller: Caller,
 ): Promise<Answer> {
@@ -40,7 +40,7 @@ export async function putContent(
     offset = await keeping(deps, id, () => sendContent(server, id, piece, body()));
   }
   if (offset < block.size) return { status: 200, body: { 'block-id': id, offset } };
-  return beginImport(deps, id, caller);
+  return beginImport(deps, id, priority, caller);
 }
 
 /** Bytes of the content that are safe. */
@@ -55,7 +55,7 @@ function accepted(id: string, jobId: string): Answer {
   return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
 }
 
-async function beginImport(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+async function beginImport(deps: AppDeps, id: string, priority: number | undefined, caller: Caller): Promise<Answer> {
   const answer = await decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });
     const started = await importOf(manager, block);
@@ -68,7 +68,7 @@ async function beginImport(deps: AppDeps, id: string, caller: Caller): Promise<A
     await manager.query('UPDATE blocks SET purge_at = NULL WHERE id = ?', [id]);
     const seen = { nodeId, size: block.size, ref: { type: 'content' as const, node_id: nodeId } };
     const parent = await parentIfThere(manager, block, replica.pool_id, nodeId);
-    await submitImport(manager, { block, target: { id: replica.pool_id }, seen, parent, extents: null }, jobId, caller);
+    await submitImport(manager, { block, target: { id: replica.pool_id }, seen, parent, extents: null, priority }, jobId, caller);
     await usablePool(manager, replica.pool_id); // under the lock that the claim took
     return accepted(id, jobId);
   });

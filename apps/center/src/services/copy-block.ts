@@ -61,6 +61,7 @@ export async function copyBlock(deps: AppDeps, id: string, body: CopyBlock, call
           { resource: `pool:${target.id}`, mode: 'shared' },
         ],
         bytesTotal: block.size,
+        priority: body.priority,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
       },

@@ -32,7 +32,12 @@ export async function createBlock(deps: AppDeps, body: CreateBlock, caller: Call
     const [blockId, jobId] = [newId('block'), newId('job')];
     const source = shownSource(seen.ref);
     const block = await insertBlock(manager, body, blockId, { size: seen.size, source, jobId });
-    await submitImport(manager, { block, target, seen, parent, extents, bandwidth: body.bandwidth }, jobId, caller);
+    await submitImport(
+      manager,
+      { block, target, seen, parent, extents, bandwidth: body.bandwidth, priority: body.priority },
+      jobId,
+      caller,
+    );
     await usablePool(manager, target.id); // under the lock that the claim took
     return { status: 202, body: { 'block-id': blockId, 'job-id': jobId }, location: jobLocation(jobId) };
   });
@@ -52,6 +57,8 @@ async function awaitContent(deps: AppDeps, body: CreateBlock, target: Pool): Pro
   }
   if (body.bandwidth !== undefined)
     throw invalidRequest([{ path: 'bandwidth', message: 'needs a source: what you send goes as fast as you send it' }]);
+  if (body.priority !== undefined)
+    throw invalidRequest([{ path: 'priority', message: 'needs a source; give it with PUT …/content?priority= instead' }]);
   return decide(deps.database, async (manager) => {
     const node = await nodeForAll(manager, [target]);
     const blockId = newId('block');
@@ -109,6 +116,7 @@ export interface Import {
   parent: Parent | null;
   extents: JobParams['import']['changed_extents'];
   bandwidth?: number | undefined;
+  priority?: number | undefined;
 }
 
 /** The job that fills a block in state `creating`, whose replica is planned for it. */
@@ -138,6 +146,7 @@ export async function submitImport(manager: EntityManager, work: Import, jobId: 
         ...(parent === null ? [] : readClaims(parent.block.id, parent.pool_id)),
       ],
       bytesTotal: block.size,
+      priority: work.priority,
       tokenId: caller.tokenId,
       traceparent: caller.traceparent,
     },

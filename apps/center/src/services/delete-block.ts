@@ -16,7 +16,7 @@ import { poolsOf } from './read-from.ts';
 import { Refusal } from './refusal.ts';
 
 /** Who wants it; the center itself has no token. */
-export type Asker = Pick<JobRequest, 'tokenId' | 'traceparent'>;
+export type Asker = Pick<JobRequest, 'tokenId' | 'traceparent' | 'priority'>;
 
 /** How long a deleted block can be had back, ms; 0: not at all. */
 export interface TrashWindow {
@@ -28,13 +28,15 @@ export interface DeleteOptions {
   poolId: string | null;
   /** Past the trash, or out of it. */
   purge: boolean;
+  priority: number | undefined;
 }
 
 export async function deleteBlock(deps: AppDeps, id: string, options: DeleteOptions, caller: Caller): Promise<Answer> {
   const { poolId } = options;
+  const asker: Asker = { ...caller, priority: options.priority };
   const answer = await decide(deps.database, async (manager): Promise<Answer> => {
-    if (poolId !== null) return accepted(id, await submitReplicaDelete(manager, id, poolId, caller));
-    const jobId = await submitDelete(manager, id, { trashMs: options.purge ? 0 : deps.trashMs }, caller);
+    if (poolId !== null) return accepted(id, await submitReplicaDelete(manager, id, poolId, asker));
+    const jobId = await submitDelete(manager, id, { trashMs: options.purge ? 0 : deps.trashMs }, asker);
     if (jobId !== null) return accepted(id, jobId);
     return { status: 200, body: { 'block-id': id, 'job-id': null } };
   });
@@ -94,7 +96,7 @@ function refuseState(block: Block, wantsTrash: boolean): void {
 }
 
 /** The block stays available by its other replicas. */
-async function submitReplicaDelete(manager: EntityManager, id: string, poolId: string, caller: Caller): Promise<string> {
+async function submitReplicaDelete(manager: EntityManager, id: string, poolId: string, asker: Asker): Promise<string> {
   const block = await findBlock(manager, id, { lock: true });
   await refuseHeld(manager, id);
   await refuseBlockInUse(manager, id, poolId);
@@ -108,7 +110,7 @@ async function submitReplicaDelete(manager: EntityManager, id: string, poolId: s
       `The replica in pool ${poolId} is the last good one of block ${id}; delete the block itself if it is to go.`,
     );
   }
-  return removeReplica(manager, block, poolId, caller);
+  return removeReplica(manager, block, poolId, asker);
 }
 
 /** The job that removes the replica in that pool for good. Its claims are checked; whether others are left is the caller's to know. */
@@ -173,6 +175,7 @@ async function submit(
         ...params.pool_ids.map((id) => ({ resource: `pool:${id}`, mode: 'shared' as const })),
       ],
       bytesTotal: block.size,
+      priority: asker.priority,
       tokenId: asker.tokenId,
       traceparent: asker.traceparent,
     },

@@ -17,7 +17,12 @@ import { IN_TRASH_SQL } from './set-membership.ts';
 /** More would hold too many locks at once. */
 const MOST_BLOCKS = 1000;
 
-export async function deleteSet(deps: AppDeps, id: string, cascade: boolean, caller: Caller): Promise<Answer> {
+export async function deleteSet(
+  deps: AppDeps,
+  id: string,
+  { cascade, priority }: { cascade: boolean; priority?: number | undefined },
+  caller: Caller,
+): Promise<Answer> {
   if (cascade && !mayActAs(caller, 'admin')) {
     throw new Refusal('forbidden', `cascade=true needs the role admin; the token has the role ${caller.role}.`);
   }
@@ -44,7 +49,7 @@ export async function deleteSet(deps: AppDeps, id: string, cascade: boolean, cal
     const jobIds: string[] = [];
     for (const { id: blockId, state } of blocks) {
       if (state === 'deleting') continue;
-      const jobId = await submitDelete(manager, blockId, deps, caller);
+      const jobId = await submitDelete(manager, blockId, deps, { ...caller, priority });
       if (jobId === null) dropped.push(blockId);
       else jobIds.push(jobId);
     }

@@ -48,6 +48,7 @@ export async function hydrateInstance(deps: AppDeps, id: string, body: HydrateIn
           ...disks.flatMap((disk) => [...readClaims(disk.block_id, disk.pool_id), ...readClaims(disk.block_id, pool.id)]),
         ]),
         bytesTotal: missing.reduce((sum, disk) => sum + disk.size, 0),
+        priority: body.priority,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
       },

@@ -8,6 +8,8 @@ export interface ClaimRequest {
   mode: 'shared' | 'exclusive';
 }
 
+export const DEFAULT_PRIORITY = 5;
+
 export type JobRequest = {
   [Kind in JobKind]: {
     kind: Kind;
@@ -19,6 +21,8 @@ export type JobRequest = {
     claims: ClaimRequest[];
     /** Bytes of the disk that the job will go through, for the progress bar before it starts. */
     bytesTotal: number;
+    /** 1 goes first, 9 last. Left out: 5. */
+    priority?: number | undefined;
     /** Who asked; null: the center itself. */
     tokenId: string | null;
     traceparent: string;

@@ -3,12 +3,15 @@ import type { JobKind, JobState } from '@openservice/domain';
 import { type DataSource, JobSchema, JobTransitionSchema } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { cancelJob } from '../jobs/cancel-job.ts';
+import { pauseJob, resumeJob } from '../jobs/pause-job.ts';
 import { retryJob } from '../jobs/retry-job.ts';
+import { audit } from '../jobs/submit-job.ts';
 import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { type PageRequest, page } from './paging.ts';
-import { notFound, Refusal } from './refusal.ts';
+import { notFound } from './refusal.ts';
 import { jobView, transitionView } from './views.ts';
+import { waitingFor } from './waiting-jobs.ts';
 
 export interface JobFilters {
   state?: JobState | undefined;
@@ -25,7 +28,8 @@ export async function listJobs(database: DataSource, request: PageRequest & JobF
     if (request[column] !== undefined) query.andWhere(`t.${column} = :${column}`, { [column]: request[column] });
   }
   const { rows, nextMarker } = await page(query, request, (id) => jobs.findOneBy({ id }));
-  return { status: 200, body: { jobs: rows.map(jobView), next_marker: nextMarker } };
+  const waiting = await waitingFor(database, rows);
+  return { status: 200, body: { jobs: rows.map((job) => jobView(job, waiting.get(job.id) ?? null)), next_marker: nextMarker } };
 }
 
 const SHOWN_STEPS = 500;
@@ -36,7 +40,8 @@ export async function getJob(database: DataSource, id: string): Promise<Answer> 
   const newest = await database
     .getRepository(JobTransitionSchema)
     .find({ where: { job_id: id }, order: { id: 'DESC' }, take: SHOWN_STEPS });
-  return { status: 200, body: { job: { ...jobView(job), result: job.result, history: newest.reverse().map(transitionView) } } };
+  const view = jobView(job, (await waitingFor(database, [job])).get(id) ?? null);
+  return { status: 200, body: { job: { ...view, result: job.result, history: newest.reverse().map(transitionView) } } };
 }
 
 export async function cancel(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
@@ -58,15 +63,24 @@ export async function retry(deps: AppDeps, id: string, caller: Caller): Promise<
   return answer;
 }
 
-export function notYet(action: string): () => Promise<Answer> {
-  return () =>
-    Promise.reject(
-      new Refusal(
-        'action_not_supported',
-        `The action ${action} arrives with a later version; supported on a job: cancel, retry.`,
-        {
-          errors: [{ path: 'query.action', message: 'supported: cancel, retry' }],
-        },
-      ),
-    );
+/** It stops at its next checkpoint, on its node's word; at once where its node has not heard of it. */
+export async function pause(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  const answer = await decide(deps.database, async (manager) => {
+    await pauseJob(manager, id, `token ${caller.tokenId}`);
+    await audit(manager, caller.tokenId, 'job.pause', id, {});
+    return { status: 202, body: { 'job-id': id }, location: jobLocation(id) };
+  });
+  deps.relay.poke();
+  return answer;
+}
+
+/** A paused job goes on, or a pause is taken back that has not taken effect. */
+export async function resume(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  const answer = await decide(deps.database, async (manager) => {
+    await resumeJob(manager, id, `token ${caller.tokenId}`);
+    await audit(manager, caller.tokenId, 'job.resume', id, {});
+    return { status: 202, body: { 'job-id': id }, location: jobLocation(id) };
+  });
+  deps.relay.poke();
+  return answer;
 }

@@ -47,6 +47,7 @@ export async function loadInstance(deps: AppDeps, body: LoadInstance, caller: Ca
         },
         claims: distinctClaims([...disks.flatMap(({ block, pool }) => readClaims(block.id, pool.id)), instanceClaim(id)]),
         bytesTotal: 0,
+        priority: body.priority,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
       },

@@ -22,7 +22,12 @@ export async function moveBlock(deps: AppDeps, id: string, body: MoveBlock, call
     if (from === target.id)
       throw new Refusal('replica_exists', `Block ${id} is in pool ${target.id} already; there is nothing to move.`);
     const route = await routeInto(manager, block, target, from);
-    const jobId = await submitReplica(manager, 'move', { block, target, route, bandwidth: body.bandwidth }, caller);
+    const jobId = await submitReplica(
+      manager,
+      'move',
+      { block, target, route, bandwidth: body.bandwidth, priority: body.priority },
+      caller,
+    );
     return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
   });
   deps.relay.poke();

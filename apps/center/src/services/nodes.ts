@@ -1,7 +1,8 @@
 /** Nodes: reading them, and taking them out of service and back. */
-import { type DataSource, NodeSchema, type NodeState } from '@openservice/store';
+import { type DataSource, type EntityManager, NodeSchema, type NodeState } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { audit } from '../jobs/submit-job.ts';
+import { askToStay, Drains } from '../reconcile/drain.ts';
 import { type Answer, decide } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { findNode } from './lookups.ts';
@@ -27,9 +28,16 @@ export async function getNode(database: DataSource, id: string): Promise<Answer>
   return { status: 200, body: { node: nodeView(await findNode(database.manager, id)) } };
 }
 
-/** No new jobs go to the node; those it has go on. Again is no error. */
-export function drain(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
-  return setState(deps, id, 'draining', caller);
+/**
+ * No new jobs go to the node, and those it has go to others that can do them; the node is drained when it has none. Its instances stay there,
+ * and the answer names them. Again is no error.
+ */
+export async function drain(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+  const answer = await setState(deps, id, 'draining', caller);
+  // Reconcile does it over and over; here it begins.
+  await new Drains(deps.database).empty(id);
+  deps.relay.poke();
+  return answer;
 }
 
 /** The node takes jobs again. One that is away becomes online when it is heard of. */
@@ -39,16 +47,25 @@ export function activate(deps: AppDeps, id: string, caller: Caller): Promise<Ans
 
 function setState(deps: AppDeps, id: string, state: 'draining' | 'online', caller: Caller): Promise<Answer> {
   return decide(deps.database, async (manager) => {
-    const node = await findNode(manager, id);
-    const drains = node.state === 'draining' || node.state === 'drained';
+    const before = await findNode(manager, id);
+    const drains = before.state === 'draining' || before.state === 'drained';
     if (state === 'draining' && !drains) {
-      if (node.state !== 'online') {
-        throw new Refusal('node_not_online', `Node ${id} is ${node.state}; only a node that is online can be drained.`);
+      if (before.state !== 'online') {
+        throw new Refusal('node_not_online', `Node ${id} is ${before.state}; only a node that is online can be drained.`);
       }
-      await manager.update(NodeSchema, { id, state: node.state }, { state });
+      await manager.update(NodeSchema, { id, state: before.state }, { state });
     }
-    if (state === 'online' && drains) await manager.update(NodeSchema, { id }, { state });
+    if (state === 'online' && drains) {
+      await manager.update(NodeSchema, { id }, { state });
+      await askToStay(manager, id);
+    }
     await audit(manager, caller.tokenId, state === 'online' ? 'node.activate' : 'node.drain', id, {});
-    return { status: 200, body: { node: nodeView(await findNode(manager, id)) } };
+    const node = nodeView(await findNode(manager, id));
+    return { status: 200, body: state === 'online' ? { node } : { node, instances: await instancesOn(manager, id) } };
   });
+}
+
+async function instancesOn(manager: EntityManager, nodeId: string): Promise<string[]> {
+  const rows = await manager.query<{ id: string }[]>('SELECT id FROM cdm_instances WHERE node_id = ? ORDER BY id', [nodeId]);
+  return rows.map(({ id }) => id);
 }

@@ -19,8 +19,8 @@ type Work = Pick<Extract<JobRequest, { kind: 'gc' | 'pool_verify' | 'rebuild' }>
 const shared = (id: string): ClaimRequest => ({ resource: `pool:${id}`, mode: 'shared' });
 
 /** Beside everything but another collection of the pool, and a rebuild. */
-export function collectPool(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
-  return start(deps, id, caller, (pool) => ({
+export function collectPool(deps: AppDeps, id: string, priority: number | undefined, caller: Caller): Promise<Answer> {
+  return start(deps, id, priority, caller, (pool) => ({
     kind: 'gc',
     params: { pool_id: id },
     claims: [shared(id), { resource: `pool-gc:${id}`, mode: 'exclusive' }],
@@ -29,8 +29,13 @@ export function collectPool(deps: AppDeps, id: string, caller: Caller): Promise<
 }
 
 /** Beside everything but a rebuild. `sample`: the part of the chunks that is read. */
-export function verifyPool(deps: AppDeps, id: string, sample: number, caller: Caller): Promise<Answer> {
-  return start(deps, id, caller, (pool) => ({
+export function verifyPool(
+  deps: AppDeps,
+  id: string,
+  { sample, priority }: { sample: number; priority?: number | undefined },
+  caller: Caller,
+): Promise<Answer> {
+  return start(deps, id, priority, caller, (pool) => ({
     kind: 'pool_verify',
     params: { pool_id: id, sample },
     claims: [shared(id)],
@@ -39,8 +44,8 @@ export function verifyPool(deps: AppDeps, id: string, sample: number, caller: Ca
 }
 
 /** Has the pool to itself: a block that another job deletes while it is listed would get its rows back. */
-export function rebuildPool(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
-  return start(deps, id, caller, () => ({
+export function rebuildPool(deps: AppDeps, id: string, priority: number | undefined, caller: Caller): Promise<Answer> {
+  return start(deps, id, priority, caller, () => ({
     kind: 'rebuild',
     params: { pool_id: id },
     claims: [{ resource: `pool:${id}`, mode: 'exclusive' }],
@@ -48,7 +53,13 @@ export function rebuildPool(deps: AppDeps, id: string, caller: Caller): Promise<
   }));
 }
 
-async function start(deps: AppDeps, id: string, caller: Caller, workOn: (pool: Pool) => Work): Promise<Answer> {
+async function start(
+  deps: AppDeps,
+  id: string,
+  priority: number | undefined,
+  caller: Caller,
+  workOn: (pool: Pool) => Work,
+): Promise<Answer> {
   const answer = await decide(deps.database, async (manager) => {
     const pool = await usablePool(manager, id);
     const jobId = newId('job');
@@ -57,6 +68,7 @@ async function start(deps: AppDeps, id: string, caller: Caller, workOn: (pool: P
       nodeId: await nodeFor(manager, pool),
       blockId: null,
       setId: null,
+      priority,
       tokenId: caller.tokenId,
       traceparent: caller.traceparent,
     };

@@ -49,6 +49,8 @@ const nothing = (): Omit<Pool, 'id' | 'name' | 'type'> => ({
   stored_bytes: 0,
   logical_bytes: 0,
   block_count: 0,
+  max_jobs: null,
+  bandwidth: null,
   created_at: new Date(),
 });
 

@@ -38,13 +38,14 @@ interface Replicated {
   target: Pool;
   route: Route;
   bandwidth: number | undefined;
+  priority: number | undefined;
 }
 
 /** The job's id. Refused where the pool has a replica of the block already. */
 export async function submitReplica(
   manager: EntityManager,
   kind: 'upload' | 'restore' | 'move',
-  { block, target, route, bandwidth }: Replicated,
+  { block, target, route, bandwidth, priority }: Replicated,
   caller: Caller,
 ): Promise<string> {
   const replicas = await replicasOf(manager, [block.id]);
@@ -63,6 +64,7 @@ export async function submitReplica(
     setId: block.set_id,
     claims: claimsOf(kind, block, target, route.from),
     bytesTotal: block.size,
+    priority,
     tokenId: caller.tokenId,
     traceparent: caller.traceparent,
   };

@@ -33,7 +33,12 @@ function restoreToPool(deps: AppDeps, id: string, poolId: string, body: RestoreB
     mustBeAvailable(block);
     const target = await usablePool(manager, poolId);
     const route = await routeInto(manager, block, target, body.from_pool_id);
-    const jobId = await submitReplica(manager, 'restore', { block, target, route, bandwidth: body.bandwidth }, caller);
+    const jobId = await submitReplica(
+      manager,
+      'restore',
+      { block, target, route, bandwidth: body.bandwidth, priority: body.priority },
+      caller,
+    );
     return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
   });
 }
@@ -74,6 +79,7 @@ async function restoreOut(deps: AppDeps, id: string, target: Target, body: Resto
         },
         claims: readClaims(id, from.id),
         bytesTotal: block.size,
+        priority: body.priority,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
       },

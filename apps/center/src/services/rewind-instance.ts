@@ -5,7 +5,12 @@ import { type Answer, decide, jobLocation } from './answers.ts';
 import type { Caller } from './caller.ts';
 import { instanceClaim, lockInstance, mustBeLoaded, mustBeWritable, onlyBlock } from './instance-rows.ts';
 
-export async function rewindInstance(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+export async function rewindInstance(
+  deps: AppDeps,
+  id: string,
+  body: { priority?: number | undefined },
+  caller: Caller,
+): Promise<Answer> {
   const answer = await decide(deps.database, async (manager) => {
     const { instance, disks } = await lockInstance(manager, id);
     mustBeWritable(instance, 'rewind');
@@ -18,6 +23,7 @@ export async function rewindInstance(deps: AppDeps, id: string, caller: Caller):
       params: { instance_id: id },
       claims: [instanceClaim(id)],
       bytesTotal: 0,
+      priority: body.priority,
       tokenId: caller.tokenId,
       traceparent: caller.traceparent,
     });

@@ -27,6 +27,7 @@ export async function saveInstance(deps: AppDeps, id: string, body: SaveInstance
         params: { ...limited(body.bandwidth), instance_id: id, save: plan.save },
         claims: distinctClaims([instanceClaim(id), ...plan.claims]),
         bytesTotal: plan.bytesTotal,
+        priority: body.priority,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
       },

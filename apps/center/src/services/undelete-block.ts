@@ -13,7 +13,12 @@ import { Refusal } from './refusal.ts';
 /** For a pool that did not get as far as its trash this is no work. */
 const BACK: ReadonlySet<string> = new Set(['trashed', 'available', 'damaged']);
 
-export async function undeleteBlock(deps: AppDeps, id: string, caller: Caller): Promise<Answer> {
+export async function undeleteBlock(
+  deps: AppDeps,
+  id: string,
+  body: { priority?: number | undefined },
+  caller: Caller,
+): Promise<Answer> {
   const answer = await decide(deps.database, async (manager) => {
     const block = await findBlock(manager, id, { lock: true });
     await refuseHeld(manager, id);
@@ -37,6 +42,7 @@ export async function undeleteBlock(deps: AppDeps, id: string, caller: Caller): 
         ...pools.map((pool) => ({ resource: `pool:${pool.id}`, mode: 'shared' as const })),
       ],
       bytesTotal: block.size,
+      priority: body.priority,
       tokenId: caller.tokenId,
       traceparent: caller.traceparent,
     });

@@ -27,6 +27,7 @@ export async function unloadInstance(deps: AppDeps, id: string, query: DeleteIns
         params: { instance_id: id, save: plan === null ? null : plan.save },
         claims: distinctClaims([instanceClaim(id), ...(plan?.claims ?? [])]),
         bytesTotal: plan?.bytesTotal ?? 0,
+        priority: query.priority,
         tokenId: caller.tokenId,
         traceparent: caller.traceparent,
       },

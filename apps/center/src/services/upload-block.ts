@@ -12,7 +12,12 @@ export async function uploadBlock(deps: AppDeps, id: string, body: UploadBlock, 
     mustBeAvailable(block);
     const target = await usablePool(manager, body.pool_id);
     const route = await routeInto(manager, block, target, body.from_pool_id);
-    const jobId = await submitReplica(manager, 'upload', { block, target, route, bandwidth: body.bandwidth }, caller);
+    const jobId = await submitReplica(
+      manager,
+      'upload',
+      { block, target, route, bandwidth: body.bandwidth, priority: body.priority },
+      caller,
+    );
     return { status: 202, body: { 'block-id': id, 'job-id': jobId }, location: jobLocation(jobId) };
   });
   deps.relay.poke();

@@ -1,4 +1,5 @@
 /** Rows as the API shows them. Secrets stop here: no view has a secret_key, access keys are masked. */
+import { isTerminal } from '@openservice/domain';
 import type { Block, BlockSet, Job, JobTransition, Node, Pool, Replica } from '@openservice/store';
 
 const time = (at: Date): string => at.toISOString();
@@ -40,6 +41,8 @@ export function poolView(pool: Pool) {
     dedup_ratio: pool.stored_bytes === 0 ? null : Math.round((pool.logical_bytes / pool.stored_bytes) * 100) / 100,
     capacity_bytes: pool.capacity_bytes,
     block_count: pool.block_count,
+    max_jobs: pool.max_jobs,
+    bandwidth: pool.bandwidth,
     created_at: time(pool.created_at),
   };
 }
@@ -83,7 +86,8 @@ export function blockView(block: Block, replicas: readonly Replica[]) {
   };
 }
 
-export function jobView(job: Job) {
+/** `waitingFor`: what keeps a job back that is queued. */
+export function jobView(job: Job, waitingFor: string | null) {
   return {
     id: job.id,
     kind: job.kind,
@@ -93,6 +97,10 @@ export function jobView(job: Job) {
     set_id: job.set_id,
     result_block_id: job.result_block_id,
     attempt: job.attempt,
+    priority: job.priority,
+    pause_requested: job.pause_wanted && job.state !== 'paused' && !isTerminal(job.state),
+    waiting_for: waitingFor,
+    next_attempt_at: job.state === 'queued' ? timeOrNull(job.next_attempt_at) : null,
     bytes_total: job.bytes_total,
     bytes_done: job.bytes_done,
     bytes_sent: job.bytes_sent,
@@ -122,6 +130,8 @@ export function nodeView(node: Node) {
     pool_fingerprint: node.pool_fingerprint,
     nbd_endpoint: node.nbd_endpoint,
     import_roots: node.import_roots,
+    max_jobs: node.max_jobs,
+    bandwidth: node.bandwidth,
     last_seen_at: time(node.last_seen_at),
     created_at: time(node.created_at),
   };

@@ -27,6 +27,8 @@ const DEFAULTS: Record<JobEventType, unknown> = {
   accepted: {},
   running: { resumed: false, at: '2026-01-01T00:00:00.000Z' },
   checkpoint: PROGRESS,
+  paused: { progress: PROGRESS },
+  yielded: { progress: PROGRESS },
   preparing: PROGRESS,
   succeeded: null,
   failed: { error: { code: 'unreachable', message: 'S3 is away.' }, transient: true, progress: null },

@@ -34,7 +34,7 @@ export async function startCenter(database: DataSource, natsUrl: string, log = s
     trashMs: 7 * 24 * 3600_000,
     poke,
   });
-  const parts: Part[] = [relay, new Ingest(plane, poke), new ProgressSink(plane), service];
+  const parts: Part[] = [relay, new Ingest(plane, { poke, roomMade: () => relay.roomMade() }), new ProgressSink(plane), service];
   for (const part of parts) await part.start(new AbortController().signal);
   return {
     plane,

@@ -1,10 +1,12 @@
 import { z } from '@hono/zod-openapi';
-import { bandwidth, bytes, idOf, name, time } from './fields.ts';
+import { bandwidth, bytes, idOf, name, priority, priorityText, time } from './fields.ts';
 import { listQuery, nameFilter, nextMarker } from './lists.ts';
 
 const fromPool = idOf('pool').optional();
 
-export const uploadBody = z.strictObject({ pool_id: idOf('pool'), from_pool_id: fromPool, bandwidth }).openapi('Upload');
+export const uploadBody = z
+  .strictObject({ pool_id: idOf('pool'), from_pool_id: fromPool, bandwidth, priority })
+  .openapi('Upload');
 export type UploadBlock = z.output<typeof uploadBody>;
 
 /** Left out, `name` is that of the block, and the copy belongs to no set. */
@@ -15,11 +17,12 @@ export const copyBody = z
     set_id: idOf('set').optional(),
     from_pool_id: fromPool,
     bandwidth,
+    priority,
   })
   .openapi('Copy');
 export type CopyBlock = z.output<typeof copyBody>;
 
-export const moveBody = z.strictObject({ pool_id: idOf('pool'), from_pool_id: fromPool, bandwidth }).openapi('Move');
+export const moveBody = z.strictObject({ pool_id: idOf('pool'), from_pool_id: fromPool, bandwidth, priority }).openapi('Move');
 export type MoveBlock = z.output<typeof moveBody>;
 
 export const verifyBody = z
@@ -36,9 +39,12 @@ export const verifyBody = z
       .default(false)
       .openapi({ description: 'Damaged chunks are written anew from another replica where there is one.' }),
     bandwidth,
+    priority,
   })
   .openapi('Verify');
 export type VerifyBlock = z.output<typeof verifyBody>;
+
+export const undeleteBody = z.strictObject({ priority }).openapi('Undelete');
 
 const states = z.enum(['creating', 'available', 'deleting', 'trashed', 'error']);
 
@@ -51,12 +57,14 @@ export const listBlocksQuery = listQuery(idOf('block'), {
 
 /** With `pool_id`, the replica in that pool alone, for good; with `purge`, the block past the trash or out of it. */
 export const deleteBlockQuery = z
-  .strictObject({ pool_id: fromPool, purge: z.enum(['true', 'false']).optional() })
+  .strictObject({ pool_id: fromPool, purge: z.enum(['true', 'false']).optional(), priority: priorityText })
   .refine((query) => query.pool_id === undefined || query.purge === undefined, {
     path: ['purge'],
     message: 'goes without pool_id: one replica is always removed for good',
   })
-  .transform(({ pool_id, purge }) => ({ pool_id, purge: purge === 'true' }));
+  .transform(({ pool_id, purge, priority: given }) => ({ pool_id, purge: purge === 'true', priority: given }));
+
+export const contentQuery = z.strictObject({ priority: priorityText });
 
 const replicaView = z
   .object({

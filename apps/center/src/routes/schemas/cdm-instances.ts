@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { isId } from '@openservice/domain';
 import { CDM_INSTANCE_STATES } from '@openservice/store';
-import { bandwidth, bytes, flag, idOf, name, nodeId, time } from './fields.ts';
+import { bandwidth, bytes, flag, idOf, name, nodeId, priority, priorityText, time } from './fields.ts';
 import { listQuery, nameFilter, nextMarker } from './lists.ts';
 
 /** An export is called by it. */
@@ -21,6 +21,7 @@ export const loadBody = z
       .optional()
       .openapi({ description: 'Default: the name of the block or set, with a number where it is taken.' }),
     from_pool_id: idOf('pool').optional().openapi({ description: 'Where it is read; default: the best replica for the node.' }),
+    priority,
   })
   .refine((body) => (body.block_id === undefined) !== (body.set_id === undefined), {
     path: ['block_id'],
@@ -35,6 +36,7 @@ export const saveBody = z
     name: name(128).optional().openapi({ description: 'Default: that of the instance and the number of the disk.' }),
     set_id: idOf('set').optional().openapi({ description: 'Default: the set of the block that the disk was loaded from.' }),
     bandwidth,
+    priority,
   })
   .openapi('SaveCdmInstance');
 export type SaveInstance = z.output<typeof saveBody>;
@@ -43,9 +45,12 @@ export const hydrateBody = z
   .strictObject({
     pool_id: idOf('pool').openapi({ description: "A local or dedup pool of the instance's node." }),
     bandwidth,
+    priority,
   })
   .openapi('HydrateCdmInstance');
 export type HydrateInstance = z.output<typeof hydrateBody>;
+
+export const rewindBody = z.strictObject({ priority }).openapi('RewindCdmInstance');
 
 export const deleteInstanceQuery = z
   .strictObject({
@@ -54,6 +59,7 @@ export const deleteInstanceQuery = z
     force: flag.default(false).openapi({
       description: 'Admin: forgets the instance without asking its node, which must be offline, or the instance in error.',
     }),
+    priority: priorityText,
   })
   .refine((query) => query.pool_id === undefined || query.save, { path: ['pool_id'], message: 'needs save=true' })
   .refine((query) => !(query.save && query.force), {

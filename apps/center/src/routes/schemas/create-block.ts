@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { IMAGE_FORMATS } from '@openservice/protocol';
-import { absolutePath, bandwidth, diskSize, idOf, name, nodeId, sourceUri } from './fields.ts';
+import { absolutePath, bandwidth, diskSize, idOf, name, nodeId, priority, sourceUri } from './fields.ts';
 
 /** Left out, the node looks at the image's first bytes. */
 const format = z.enum(IMAGE_FORMATS).optional();
@@ -41,6 +41,7 @@ export const createBlockBody = z
       description: 'With a parent: only these are read, everything else is the parent’s, which is checked by sample.',
     }),
     bandwidth,
+    priority,
   })
   .refine((body) => body.changed_extents === undefined || body.parent_block_id !== undefined, {
     path: ['changed_extents'],

@@ -46,6 +46,47 @@ export const bandwidth = z
   .optional()
   .openapi({ description: 'Bytes a second at most; left out: no limit.' });
 
+/** Of a job. */
+export const priority = z
+  .int('must be an integer')
+  .min(1, 'must be 1 to 9')
+  .max(9, 'must be 1 to 9')
+  .optional()
+  .openapi({ description: 'Of jobs that wait, 1 goes first and 9 last. Default: 5.' });
+
+/** The same in a query. */
+export const priorityText = z
+  .string()
+  .regex(/^[1-9]$/, 'must be 1 to 9')
+  .transform(Number)
+  .optional()
+  .openapi({ type: 'integer', minimum: 1, maximum: 9, description: 'Of jobs that wait, 1 goes first and 9 last. Default: 5.' });
+
+/** Jobs at a time and bytes a second; null takes the limit away, what is left out stays. */
+export const limits = z
+  .strictObject({
+    max_jobs: z
+      .int('must be an integer')
+      .min(1, 'must be 1 at least; to give a node no jobs at all, drain it')
+      .max(1_000_000, 'must be 1000000 at most')
+      .nullable()
+      .optional()
+      .openapi({ description: 'Jobs that may be dispatched and not ended at a time; null: no limit.' }),
+    bandwidth: z
+      .number('must be a number')
+      .min(1, 'must be 1 at least')
+      .max(1e15, 'must be 1e15 at most')
+      .nullable()
+      .optional()
+      .openapi({ description: 'Bytes a second that all jobs of a node together may move; null: no limit.' }),
+  })
+  .refine((body) => body.max_jobs !== undefined || body.bandwidth !== undefined, {
+    path: ['max_jobs'],
+    message: 'give max_jobs, bandwidth, or both',
+  })
+  .openapi('Limits');
+export type Limits = z.output<typeof limits>;
+
 /** A URI of one of `protocols` (each with its colon). Stored and shown as it is, so it must hold no credentials. */
 export const sourceUri = (protocols: readonly string[]) =>
   z

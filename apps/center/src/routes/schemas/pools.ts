@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { DEFAULT_POOL_PORT, POOL_TYPES, S3_SCHEMES } from '@openservice/domain';
-import { absolutePath, bytes, flag, idOf, name, nodeId, port, time } from './fields.ts';
+import { absolutePath, bytes, flag, idOf, name, nodeId, port, priority, time } from './fields.ts';
 import { listQuery, nameFilter, nextMarker } from './lists.ts';
 
 const host = z
@@ -168,8 +168,10 @@ export const verifyPoolBody = z
       .max(1, 'must be 1 at most')
       .default(0.05)
       .openapi({ description: 'Part of the chunks that are read, chosen anew each time; 1 is all.' }),
+    priority,
   })
   .openapi('VerifyPool');
+export const poolWorkBody = z.strictObject({ priority }).openapi('PoolWork');
 export const exportKeyBody = z
   .strictObject({ passphrase: passphrase.min(8, 'must be 8 characters at least') })
   .openapi('ExportPoolKey');
@@ -210,6 +212,11 @@ export const poolView = z
     dedup_ratio: z.number().nullable().openapi({ description: 'logical_bytes / stored_bytes' }),
     capacity_bytes: bytes.nullable(),
     block_count: bytes,
+    max_jobs: z.int().nullable().openapi({ description: 'Jobs on it at a time; null: no limit.' }),
+    bandwidth: z
+      .number()
+      .nullable()
+      .openapi({ description: 'Bytes a second that the jobs on it may move, on each node; null: no limit.' }),
     created_at: time,
   })
   .openapi('Pool');

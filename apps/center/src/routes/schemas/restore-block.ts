@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi';
-import { absolutePath, bandwidth, idOf, nodeId, sourceUri } from './fields.ts';
+import { absolutePath, bandwidth, idOf, nodeId, priority, sourceUri } from './fields.ts';
 
 const fileTarget = z
   .strictObject({ type: z.literal('file'), node_id: nodeId.optional(), path: absolutePath })
@@ -21,6 +21,7 @@ export const restoreBody = z
       .optional()
       .openapi({ description: 'With a target: it may exist, and what is equal in it already is not written.' }),
     bandwidth,
+    priority,
   })
   .refine((body) => (body.pool_id === undefined) !== (body.target === undefined), {
     path: ['target'],

@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { blockView } from './blocks.ts';
-import { bytes, flag, idOf, name, text, time } from './fields.ts';
+import { bytes, flag, idOf, name, priorityText, text, time } from './fields.ts';
 import { listQuery, nameFilter, nextMarker } from './lists.ts';
 
 const labels = z
@@ -18,7 +18,7 @@ export const createSetBody = z
 export type CreateSet = z.output<typeof createSetBody>;
 
 export const listSetsQuery = listQuery(idOf('set'), { filter: nameFilter });
-export const deleteSetQuery = z.strictObject({ cascade: flag.default(false) });
+export const deleteSetQuery = z.strictObject({ cascade: flag.default(false), priority: priorityText });
 
 export const setView = z
   .object({
