@@ -2,7 +2,7 @@
 import 'reflect-metadata';
 import { TransientError } from '@openservice/domain';
 import { MIGRATIONS } from '@openservice/migrations';
-import { DataSource, type EntityManager } from 'typeorm';
+import { DataSource, type DataSourceOptions, type EntityManager } from 'typeorm';
 import { alone } from './alone.ts';
 import { SCHEMAS } from './schema/all.ts';
 
@@ -23,8 +23,22 @@ interface DriverPool {
   on(event: 'connection', listener: (connection: { query(sql: string, done: (error: unknown) => void): void }) => void): void;
 }
 
+export interface DatabaseOptions {
+  /** Most connections at a time. Default 16. */
+  connections?: number;
+  /** s; tests make it short. */
+  sessionIdleS?: number;
+}
+
 /** A database whose tables are known before it is connected, so that a query made too early fails as any other without it. */
 export class Database extends DataSource {
+  readonly #sessionIdleS: number;
+
+  constructor(options: DataSourceOptions, sessionIdleS: number = SESSION_IDLE_S) {
+    super(options);
+    this.#sessionIdleS = sessionIdleS;
+  }
+
   async describe(): Promise<void> {
     await this.buildMetadatas();
   }
@@ -32,7 +46,7 @@ export class Database extends DataSource {
   override async initialize(): Promise<this> {
     await super.initialize();
     const { pool } = this.driver as unknown as { pool: DriverPool };
-    const limit = `SET SESSION wait_timeout = ${SESSION_IDLE_S}`;
+    const limit = `SET SESSION wait_timeout = ${Math.trunc(this.#sessionIdleS)}`;
     // Goes ahead of whatever the connection is for; where it fails, so does that.
     pool.on('connection', (connection) => connection.query(limit, () => undefined));
     // The one that the driver has opened already.
@@ -45,9 +59,9 @@ export class Database extends DataSource {
  * The database at `url` (mysql://user:password@host:port/database), not connected yet: `initialize()` connects, and may be
  * called again after it failed. Later losses heal by themselves, query by query.
  */
-export function createDatabase(url: string, options: { connections?: number } = {}): Database {
+export function createDatabase(url: string, options: DatabaseOptions = {}): Database {
   const connectionLimit = options.connections ?? 16;
-  return new Database({
+  const typeorm: DataSourceOptions = {
     type: 'mysql',
     url,
     entities: SCHEMAS,
@@ -58,11 +72,12 @@ export function createDatabase(url: string, options: { connections?: number } = 
     poolSize: connectionLimit,
     connectTimeout: 5_000,
     extra: { connectionLimit, maxIdle: connectionLimit - 1, idleTimeout: IDLE_MS, enableKeepAlive: true },
-  });
+  };
+  return new Database(typeorm, options.sessionIdleS);
 }
 
 /** Connects to `url`. Rejects with the driver's error when it cannot. */
-export async function openDatabase(url: string, options: { connections?: number } = {}): Promise<DataSource> {
+export async function openDatabase(url: string, options: DatabaseOptions = {}): Promise<DataSource> {
   return createDatabase(url, options).initialize();
 }
 
