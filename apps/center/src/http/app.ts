@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import { accessKeyRoutes } from '../routes/access-keys.ts';
 import { blockRoutes } from '../routes/blocks.ts';
 import { cdmInstanceRoutes } from '../routes/cdm-instances.ts';
+import { deadLetterRoutes } from '../routes/dead-letters.ts';
 import { eventRoutes } from '../routes/events.ts';
 import { jobRoutes } from '../routes/jobs.ts';
 import { nodeRoutes } from '../routes/nodes.ts';
@@ -43,6 +44,7 @@ export function makeApp(deps: AppDeps): CenterApp {
   eventRoutes(api, deps);
   nodeRoutes(api, deps);
   accessKeyRoutes(api, deps);
+  deadLetterRoutes(api, deps);
   webhookRoutes(api, deps);
   app.route(BASE_PATH, api);
 

@@ -13,7 +13,17 @@ import type { AppEnv } from './deps.ts';
 import { readJson } from './request.ts';
 
 export type App = OpenAPIHono<AppEnv>;
-type ResourceKind = 'pool' | 'set' | 'block' | 'cdm_instance' | 'job' | 'node' | 'access_key' | 'webhook' | 'anomaly';
+type ResourceKind =
+  | 'pool'
+  | 'set'
+  | 'block'
+  | 'cdm_instance'
+  | 'job'
+  | 'node'
+  | 'access_key'
+  | 'webhook'
+  | 'anomaly'
+  | 'dead_letter';
 
 interface Common {
   path: string;
@@ -88,6 +98,7 @@ function pathId(c: Context, kind: ResourceKind | undefined): string {
 function hasForm(kind: ResourceKind, id: string): boolean {
   if (kind === 'node') return isNodeId(id);
   if (kind === 'cdm_instance') return isId('ins', id);
+  if (kind === 'dead_letter') return /^[1-9][0-9]{0,15}$/.test(id);
   if (kind === 'webhook') return isId('hook', id);
   return kind === 'access_key' ? /^[A-Z0-9]{8,40}$/.test(id) : isId(kind, id);
 }

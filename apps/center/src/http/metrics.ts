@@ -20,7 +20,7 @@ export async function metricsText(database: DataSource): Promise<string> {
     database.query<Count[]>('SELECT state AS label, COUNT(*) AS n FROM jobs GROUP BY state'),
     database.query<Count[]>('SELECT state AS label, COUNT(*) AS n FROM nodes GROUP BY state'),
     database.query<Count[]>("SELECT '' AS label, COUNT(*) AS n FROM outbox WHERE status = 'pending'"),
-    database.query<Count[]>("SELECT '' AS label, COUNT(*) AS n FROM dead_letters"),
+    database.query<Count[]>("SELECT '' AS label, COUNT(*) AS n FROM dead_letters WHERE outcome IS NULL OR outcome = 'refused'"),
   ]);
   const memory = process.memoryUsage();
   return `${[

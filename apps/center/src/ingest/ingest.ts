@@ -4,16 +4,7 @@
  */
 
 import { PermanentError } from '@openservice/domain';
-import {
-  decodeJson,
-  type Envelope,
-  EVT_DURABLE,
-  EVT_STREAM,
-  envelopeSchema,
-  eventSchema,
-  isProbe,
-  type JobEvent,
-} from '@openservice/protocol';
+import { type Envelope, EVT_DURABLE, EVT_STREAM, isProbe, type JobEvent } from '@openservice/protocol';
 import { failpoint, type Part, sleep, tellNode } from '@openservice/runtime';
 import { inTransaction, isDatabaseAway } from '@openservice/store';
 import type { ConsumerMessages, JsMsg } from 'nats';
@@ -21,6 +12,7 @@ import type { Plane } from '../plane.ts';
 import { ensureAll } from '../relay/streams.ts';
 import { applyEvent } from './apply-event.ts';
 import { bury } from './dead-letters.ts';
+import { envelopeOf, parseEvent } from './parse-event.ts';
 
 const BATCH = 64;
 const PULL_MS = 5_000;
@@ -130,7 +122,7 @@ export class Ingest implements Part {
       return;
     }
     try {
-      const event = parseEvent(message);
+      const event = parseEvent(message.subject, message.data);
       if (typeof event === 'string') await this.#bury(message, event);
       else await this.#apply(message, event);
     } catch (error) {
@@ -168,7 +160,7 @@ export class Ingest implements Part {
     this.#plane.log.error({ subject: message.subject, reason }, 'A message that cannot be used was put aside (dead_letters).');
     await bury(this.#plane.database, message.subject, reason, message.data);
     // The node must not keep what no center will ever take.
-    const known = envelopeOf(message);
+    const known = envelopeOf(message.data);
     if (known !== null && known.node === message.subject.split('.')[3]) this.#tellHave(known);
     message.term();
   }
@@ -176,31 +168,4 @@ export class Ingest implements Part {
   #tellHave({ node, job_id, attempt, seq }: Pick<Envelope, 'node' | 'job_id' | 'attempt' | 'seq'>): void {
     tellNode(this.#plane.nc, node, 'have', { events: [{ job_id, attempt, seq }] });
   }
-}
-
-function envelopeOf(message: JsMsg): Envelope | null {
-  try {
-    return envelopeSchema.safeParse(decodeJson(message.data)).data ?? null;
-  } catch {
-    return null;
-  }
-}
-
-/** The event, or why it is none. */
-function parseEvent(message: JsMsg): JobEvent | string {
-  let body: unknown;
-  try {
-    body = decodeJson(message.data);
-  } catch (error) {
-    return `It is not JSON: ${String(error)}`;
-  }
-  const parsed = eventSchema.safeParse(body);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    return `It is not a valid event at "${issue?.path.join('.')}": ${issue?.message}`;
-  }
-  const [, , , node, job] = message.subject.split('.');
-  // A NATS user may publish only under its own node's id, so the subject says who sent it.
-  if (parsed.data.node !== node || parsed.data.job_id !== job) return 'Its node or job is not that of its subject.';
-  return parsed.data;
 }
