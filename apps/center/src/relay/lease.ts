@@ -29,20 +29,24 @@ export interface Due {
   held: boolean;
 }
 
-/** What there is to do: a few steps in an index, however much is there. */
+/** 0: what tells nodes about jobs that they have; then the jobs' own, 1 to 9. */
+const PRIORITIES = Array.from({ length: 10 }, (_, priority) => priority);
+
+// One look-up in the index for each: neither MySQL's nor MariaDB's optimizer passes over the rows that are not due yet.
+const LOOK_SQL = [
+  ...PRIORITIES.map(
+    (priority) => `(SELECT 'pending' AS status, ${priority} AS priority FROM outbox FORCE INDEX (outbox_relay)
+      WHERE status = 'pending' AND priority = ${priority} AND next_at <= ${NOW} LIMIT 1)`,
+  ),
+  "(SELECT 'held' AS status, 0 AS priority FROM outbox FORCE INDEX (outbox_relay) WHERE status = 'held' LIMIT 1)",
+].join(' UNION ALL ');
+
+/** What there is to do; takes the same time however much is there. */
 export async function lookForDue(database: DataSource): Promise<Due> {
-  const rows = await database.query<{ status: 'pending' | 'held'; priority: number; due: number | string }[]>(
-    ['pending', 'held']
-      .map(
-        (status) => `(SELECT '${status}' AS status, priority, MIN(next_at) <= ${NOW} AS due FROM outbox FORCE INDEX (outbox_relay)
-          WHERE status = '${status}' GROUP BY priority)`,
-      )
-      .join(' UNION ALL '),
-  );
-  const due = rows.filter((row) => Number(row.due) === 1);
+  const due = await database.query<{ status: 'pending' | 'held'; priority: number | string }[]>(LOOK_SQL);
   return {
-    priorities: due.flatMap((row) => (row.status === 'pending' ? [row.priority] : [])).toSorted((a, b) => a - b),
-    held: due.some((row) => row.status === 'held'),
+    priorities: due.flatMap(({ status, priority }) => (status === 'pending' ? [Number(priority)] : [])).toSorted((a, b) => a - b),
+    held: due.some(({ status }) => status === 'held'),
   };
 }
 
