@@ -8,6 +8,7 @@ import type { Logger } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import { Commands } from './commands.ts';
 import { type AttemptKey, Journal } from './journal/journal.ts';
+import { hasWish, type Place } from './journal/wishes.ts';
 import { Outbox } from './outbox.ts';
 import type { HandlerTable } from './port.ts';
 import { type NodeDescription, Presence } from './presence.ts';
@@ -105,14 +106,14 @@ class NodeAgent implements Agent {
       nc,
       nodeId,
       log,
-      onCommand: (command) => this.#journalCommand(command),
+      onCommand: (command, place) => this.#journalCommand(command, place),
       onAcked: (command) => this.#actOn(command),
       askForSync: () => this.#presence.sync(),
     });
   }
 
   start(): void {
-    for (const row of this.#journal.open()) if (row.cancel !== null) this.#runNow(row);
+    for (const row of this.#journal.open()) if (row.cancel !== null || row.wish !== null) this.#runNow(row);
     this.#queues.start();
     this.#presence.start();
     this.#commands.start();
@@ -137,19 +138,34 @@ class NodeAgent implements Agent {
     this.#outbox.kick();
   }
 
-  #journalCommand(command: Command): void {
-    if (command.type === 'run') {
-      const { verdict, voided } = this.#journal.accept(command, Date.now());
-      this.#log.info(
-        { job_id: command.job_id, attempt: command.attempt, kind: command.payload.kind, verdict },
-        'Command to run.',
-      );
-      this.#fence(voided, command.attempt);
-    } else if (command.type === 'cancel') {
-      const key = { jobId: command.job_id, attempt: command.attempt };
-      const { verdict, voided } = this.#journal.cancel(key, command.payload.reason, command.traceparent, Date.now());
-      this.#log.info({ job_id: command.job_id, attempt: command.attempt, verdict }, 'Command to cancel.');
-      this.#fence(voided, command.attempt);
+  #journalCommand(command: Command, place: Place): void {
+    const key = { jobId: command.job_id, attempt: command.attempt };
+    const log = this.#log.child({ job_id: key.jobId, attempt: key.attempt });
+    const now = Date.now();
+    switch (command.type) {
+      case 'run': {
+        const { verdict, voided } = this.#journal.accept(command, now);
+        log.info({ kind: command.payload.kind, verdict }, 'Command to run.');
+        this.#fence(voided, command.attempt);
+        break;
+      }
+      case 'cancel': {
+        const { verdict, voided } = this.#journal.cancel(key, command.payload.reason, command.traceparent, now);
+        log.info({ verdict }, 'Command to cancel.');
+        this.#fence(voided, command.attempt);
+        break;
+      }
+      case 'pause':
+        log.info({ verdict: this.#journal.wishes.want(key, 'pause', place, now) }, 'Command to pause.');
+        break;
+      case 'drain':
+        log.info({ verdict: this.#journal.wishes.want(key, 'yield', place, now) }, 'Command to give the attempt back.');
+        break;
+      case 'resume':
+        log.info({ verdict: this.#journal.wishes.resume(key, place) }, 'Command to go on.');
+        break;
+      case 'sync':
+        break;
     }
   }
 
@@ -158,7 +174,8 @@ class NodeAgent implements Agent {
     this.#outbox.kick();
     switch (command.type) {
       case 'run':
-        this.#queues.add(key);
+        if (this.#isToStop(key)) this.#runNow(key);
+        else this.#queues.add(key);
         break;
       case 'cancel': {
         const row = this.#journal.get(key);
@@ -168,14 +185,23 @@ class NodeAgent implements Agent {
         else this.#runNow(key);
         break;
       }
+      case 'pause':
+      case 'drain':
+        // One that runs stops at its next checkpoint. One that does not is run to be stopped before it begins.
+        if (this.#isToStop(key) && !this.#runner.isRunning(key)) this.#runNow(key);
+        break;
+      case 'resume':
+        this.#queues.addAgain(key);
+        break;
       case 'sync':
         this.#presence.sync();
         break;
-      case 'pause':
-      case 'drain':
-        this.#log.warn({ type: command.type }, 'This node does not know how to pause or drain; the command is dropped.');
-        break;
     }
+  }
+
+  #isToStop(key: AttemptKey): boolean {
+    const row = this.#journal.get(key);
+    return row !== null && hasWish(row);
   }
 
   #onVerdict(key: AttemptKey, verdict: Verdict): void {
@@ -198,6 +224,9 @@ class NodeAgent implements Agent {
   #runNow(key: AttemptKey): void {
     this.#runner
       .run(key)
+      .then(({ outcome }) => {
+        if (outcome === 'paused' || outcome === 'yielded') this.#queues.settle(key);
+      })
       .catch((error: unknown) =>
         this.#log.error({ err: error, job_id: key.jobId }, 'The end of an attempt could not be journalled.'),
       );

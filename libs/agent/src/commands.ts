@@ -5,6 +5,7 @@
 import { CMD_STREAM, type Command, cmdDurable, commandSchema, decodeJson } from '@openservice/protocol';
 import { Backoff, failpoint, type Logger, orAborted, sleep } from '@openservice/runtime';
 import type { Consumer, JsMsg, NatsConnection } from 'nats';
+import type { Place } from './journal/wishes.ts';
 
 const PULL_MS = 10_000;
 const PULL_MESSAGES = 64;
@@ -14,7 +15,7 @@ export interface CommandsOptions {
   nodeId: string;
   log: Logger;
   /** Journals the command before it returns. Throwing leaves the command in the stream: it comes again. */
-  onCommand: (command: Command) => void;
+  onCommand: (command: Command, place: Place) => void;
   /** Called after the ack. */
   onAcked: (command: Command) => void;
   /** The stream or the consumer is missing: a sync makes them. */
@@ -96,7 +97,7 @@ export class Commands {
       return;
     }
     try {
-      onCommand(command);
+      onCommand(command, { seq: message.seq, again: message.redelivered });
     } catch (error) {
       log.error(
         { err: error, job_id: command.job_id },

@@ -12,13 +12,16 @@ export interface JobContext<Params> {
   readonly fence: number;
   readonly params: Params;
   /**
-   * Fires when the work must stop: cancelled, a newer attempt, the node stops. Its reason is the
+   * Fires when the work must stop: cancelled, paused or given back at a checkpoint, a newer attempt, the node stops. Its reason is the
    * error to end with (CancelledError, FencedError, or TransientError `node_stopping`).
    */
   readonly signal: AbortSignal;
   /** What this attempt (or, where the center passes it on, an earlier one of the job on this node) last checkpointed; null at first. */
   readonly lastCheckpoint: unknown;
-  /** Journals `state` (JSON, small). Call it after what it says is durable. */
+  /**
+   * Journals `state` (JSON, small). Call it after what it says is durable. Where the attempt is to pause, or to be given back, it stops
+   * here: `signal` fires, and its reason is thrown. Never once `preparing` or `requestCommit` was called.
+   */
   checkpoint(state: unknown): Promise<void>;
   /** Tells people; sent at most once a second, the newest wins. */
   progress(progress: Progress): void;

@@ -11,6 +11,7 @@ import { type Job, Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { boardOf } from './board.ts';
 import type { AttemptKey, AttemptRow, Journal } from './journal/journal.ts';
+import { isAtRest } from './journal/wishes.ts';
 import type { HandlerTable } from './port.ts';
 import type { Runner } from './runner.ts';
 
@@ -66,8 +67,25 @@ export class Queues {
   /** Adds a journalled attempt; not awaited by anybody: what is not added is found missing and added later. */
   add(key: AttemptKey): void {
     const row = this.#options.journal.get(key);
-    if (row === null || row.state === 'finished') return;
+    if (row === null || row.state === 'finished' || isAtRest(row)) return;
     this.#add(row).catch((error: unknown) => this.#onError(error));
+  }
+
+  /** As `add`, for an attempt that goes on after a pause: what Redis remembers of it from before would be taken for the job itself. */
+  addAgain(key: AttemptKey): void {
+    const row = this.#options.journal.get(key);
+    if (row === null || row.state === 'finished' || isAtRest(row) || this.#options.runner.isRunning(key)) return;
+    this.#evict(row)
+      .then(() => this.#add(row))
+      .catch((error: unknown) => this.#onError(error));
+  }
+
+  /** After a run that stopped at a checkpoint: off the queue and the board, unless it was resumed while it stopped. */
+  settle(key: AttemptKey): void {
+    const row = this.#options.journal.get(key);
+    if (row === null) return;
+    if (row.state === 'finished' || isAtRest(row)) this.#remove(row).catch((error: unknown) => this.#onError(error));
+    else this.#compareNow();
   }
 
   /** Lets go of the queues; runs must have been stopped before. */
@@ -99,6 +117,10 @@ export class Queues {
       maxStalledCount: 1_000_000,
       removeOnComplete: KEEP,
       removeOnFail: KEEP,
+    });
+    // A paused attempt has not ended: its job goes, so that it can be added again.
+    worker.on('completed', ({ data }, end) => {
+      if (end === 'paused') this.settle({ jobId: data.job_id, attempt: data.attempt });
     });
     queue.on('error', (error) => this.#onError(error));
     worker.on('error', (error) => this.#onError(error));
@@ -145,6 +167,10 @@ export class Queues {
       this.#stopping.signal.throwIfAborted();
       const pair = this.#pairs.get(row.kind);
       if (pair === undefined || this.#options.runner.isRunning(row)) continue;
+      if (isAtRest(row)) {
+        if (first) await this.#evict(row);
+        continue;
+      }
       const id = queueJobId(row.jobId, row.attempt);
       const job = await pair.queue.getJob(id);
       if (job === undefined) {
@@ -153,13 +179,13 @@ export class Queues {
       }
       const state = await job.getState();
       if (state === 'waiting' || state === 'prioritized' || state === 'delayed' || state === 'waiting-children') continue;
-      if (this.#options.runner.isRunning(row) || this.#options.journal.get(row)?.state === 'finished') continue;
+      const now = this.#options.journal.get(row);
+      if (this.#options.runner.isRunning(row) || now === null || now.state === 'finished' || isAtRest(now)) continue;
       if (state === 'active' && !first && !this.#suspects.has(id)) {
         suspects.add(id);
         continue;
       }
-      await this.#redis.del(`${QUEUE_PREFIX}:${queueName(this.#options.nodeId, row.kind)}:${id}:lock`);
-      await job.remove();
+      await this.#evict(row);
       await this.#add(row);
     }
     this.#suspects = suspects;
@@ -167,7 +193,22 @@ export class Queues {
 
   async #add(row: AttemptRow): Promise<void> {
     const data: BoardData = { job_id: row.jobId, attempt: row.attempt, kind: row.kind, block: blockOf(row.params) };
-    await this.#pairs.get(row.kind)?.queue.add(row.kind, data, { jobId: queueJobId(row.jobId, row.attempt) });
+    await this.#pairs.get(row.kind)?.queue.add(row.kind, data, {
+      jobId: queueJobId(row.jobId, row.attempt),
+      priority: row.priority,
+    });
+  }
+
+  /** Removes also one that a process which was killed left locked: nobody but this process can run it, and it does not. */
+  async #evict(row: AttemptRow): Promise<void> {
+    const queue = queueName(this.#options.nodeId, row.kind);
+    await this.#redis.del(`${QUEUE_PREFIX}:${queue}:${queueJobId(row.jobId, row.attempt)}:lock`);
+    await this.#remove(row);
+  }
+
+  /** Does nothing to a job that a worker holds: it goes when that has ended. */
+  async #remove(row: AttemptRow): Promise<void> {
+    await this.#pairs.get(row.kind)?.queue.remove(queueJobId(row.jobId, row.attempt));
   }
 
   #onError(error: unknown): void {

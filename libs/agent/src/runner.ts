@@ -19,9 +19,11 @@ import type { NatsConnection } from 'nats';
 import { type Board, NO_BOARD } from './board.ts';
 import { requestCommit } from './commit.ts';
 import type { AttemptKey, AttemptRow, Journal, NewEvent } from './journal/journal.ts';
+import { hasWish, isAtRest } from './journal/wishes.ts';
 import type { Outbox } from './outbox.ts';
 import type { HandlerTable, JobContext, JobHandler } from './port.ts';
 import { ProgressTeller } from './progress.ts';
+import { StoppedAtCheckpoint, throwIfStopped } from './stop.ts';
 
 const CLEAN_UP_MS = 60_000;
 
@@ -37,8 +39,13 @@ export interface RunnerOptions {
   awaitLease: (signal: AbortSignal) => Promise<void>;
 }
 
-/** `stopped`: the node stops, the attempt goes on after its next start. */
-export type RunEnd = { outcome: 'succeeded' | 'cancelled' | 'void' | 'stopped' } | { outcome: 'failed'; error: Error };
+/**
+ * `stopped`: the node stops, the attempt goes on after its next start. `paused`: it rests in the journal until it is resumed, which may have
+ * happened by now. `yielded`: it is over, and was given back to the center.
+ */
+export type RunEnd =
+  | { outcome: 'succeeded' | 'cancelled' | 'void' | 'stopped' | 'paused' | 'yielded' }
+  | { outcome: 'failed'; error: Error };
 
 interface Running {
   abort: AbortController;
@@ -101,10 +108,12 @@ export class Runner {
     const publish = (message: ProgressMessage): void => this.#publish(message);
     const progress = new ProgressTeller(publish, this.#options.nodeId, key, board);
     const signal = abort.signal;
+    if (isAtRest(row)) return { outcome: 'paused' };
     if (row.cancel !== null && row.state !== 'committing') abort.abort(new CancelledError());
+    else if (hasWish(row)) abort.abort(new StoppedAtCheckpoint(row.wish ?? 'pause'));
     try {
       signal.throwIfAborted();
-      const context = this.#begin(row, signal, progress, board, jobLog);
+      const context = this.#begin(row, abort, progress, board, jobLog);
       const result = jobResult.parse(await this.#handler(row).run(context));
       await failpoint('agent.committed');
       return await this.#succeed(row, result, progress, jobLog);
@@ -115,8 +124,9 @@ export class Runner {
     }
   }
 
-  #begin(row: AttemptRow, signal: AbortSignal, progress: ProgressTeller, board: Board, log: Logger): Context {
+  #begin(row: AttemptRow, abort: AbortController, progress: ProgressTeller, board: Board, log: Logger): Context {
     const { journal, outbox } = this.#options;
+    const { signal } = abort;
     const params = parseParams(row);
     // `committing` stays: the grant holds over a restart.
     const state = row.state === 'committing' ? null : 'running';
@@ -127,18 +137,25 @@ export class Runner {
     return {
       ...this.#identity(row, params, signal, board, log),
       checkpoint: async (checkpoint) => {
+        throwIfStopped(signal);
         const event = progress.last === null ? null : { type: 'checkpoint', payload: progress.last };
         journal.checkpoint(row, checkpoint, event, (seq) => !outbox.wasSent(row, seq), Date.now());
         outbox.kick();
         await failpoint('agent.checkpointed');
+        const now = journal.get(row);
+        if (now === null || !hasWish(now)) return;
+        abort.abort(new StoppedAtCheckpoint(now.wish ?? 'pause'));
+        throwIfStopped(signal);
       },
       progress: (given: Progress) => progress.update(given),
       preparing: async () => {
+        throwIfStopped(signal);
         const event = { type: 'preparing', payload: progress.last ?? NO_PROGRESS };
         journal.advance(row, journal.get(row)?.state === 'committing' ? null : 'preparing', event, Date.now());
         outbox.kick();
       },
       requestCommit: async (result) => {
+        throwIfStopped(signal);
         await requestCommit({ ...this.#options, log }, row, result, signal);
         // A grant of before a restart, or of a center that has just come back, may be there before the first heartbeat's answer:
         // without this wait the attempt would be void for nothing.
@@ -182,18 +199,14 @@ export class Runner {
     // What the work threw after it was told to stop is an echo; the reason it was told is what counts.
     const error = asOpenServiceError(signal.aborted ? signal.reason : thrown);
     if (error.code === 'node_stopping') return { outcome: 'stopped' };
+    if (error instanceof StoppedAtCheckpoint) return await this.#rest(row, progress, log);
     if (error.outcome === 'fenced') {
       log.warn({ err: error }, 'The attempt is void; it is dropped.');
       if (journal.get(row)?.state !== 'finished') journal.makeVoid(row);
       return { outcome: 'void' };
     }
     if (error.code === 'internal') log.error({ err: thrown }, 'The handler failed unexpectedly.');
-    if (error.outcome === 'cancelled') {
-      await this.#cleanUp(row, log);
-      await this.#end(row, 'cancelled', { type: 'cancelled', payload: { progress: progress.last } });
-      log.info('The attempt was cancelled.');
-      return { outcome: 'cancelled' };
-    }
+    if (error.outcome === 'cancelled') return await this.#cancelled(row, progress, log);
     const transient = error.outcome === 'transient';
     if (!transient) await this.#cleanUp(row, log);
     const failure = { code: error.code.slice(0, 64), message: error.message.slice(0, 2000) };
@@ -201,6 +214,31 @@ export class Runner {
     await this.#end(row, transient ? 'failed_transient' : 'failed', { type: 'failed', payload });
     log.warn({ code: error.code, why: error.message, transient }, 'The attempt failed.');
     return { outcome: 'failed', error };
+  }
+
+  async #cancelled(row: AttemptRow, progress: ProgressTeller, log: Logger): Promise<RunEnd> {
+    await this.#cleanUp(row, log);
+    await this.#end(row, 'cancelled', { type: 'cancelled', payload: { progress: progress.last } });
+    log.info('The attempt was cancelled.');
+    return { outcome: 'cancelled' };
+  }
+
+  /** The work has stopped at a checkpoint. Nothing is cleaned up: what is durable is what the attempt, or the next one, goes on from. */
+  async #rest(row: AttemptRow, progress: ProgressTeller, log: Logger): Promise<RunEnd> {
+    const { journal, outbox } = this.#options;
+    await failpoint('agent.stopped');
+    const end = journal.wishes.honour(row, progress.last, Date.now());
+    await failpoint('agent.rested');
+    outbox.kick();
+    if (end !== null) {
+      log.info({ end }, 'The attempt stopped at a checkpoint.');
+      return { outcome: end };
+    }
+    // Something else came while the work was stopping: it was made void, cancelled, or is to go on.
+    const now = journal.get(row);
+    if (now === null || now.state === 'finished') return { outcome: 'void' };
+    if (now.cancel !== null) return await this.#cancelled(row, progress, log);
+    return { outcome: 'paused' };
   }
 
   async #end(row: AttemptRow, outcome: 'cancelled' | 'failed' | 'failed_transient', event: NewEvent): Promise<void> {

@@ -4,7 +4,7 @@ import { Journal } from '../src/journal/journal.ts';
 import { tempDir } from './support/toy.ts';
 
 function command(job: string, attempt: number): RunCommand {
-  const payload = { kind: 'verify' as const, fence: attempt, params: {} };
+  const payload = { kind: 'verify' as const, fence: attempt, params: {}, priority: 5 };
   const envelope = {
     v: 1 as const,
     id: 'x',

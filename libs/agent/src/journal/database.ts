@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS attempts (
   outcome TEXT,
   seq INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
+  wish TEXT,
+  priority INTEGER NOT NULL DEFAULT 5,
+  progress TEXT,
+  told_seq INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job_id, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempts_open ON attempts (state) WHERE state <> 'finished';
@@ -36,7 +40,22 @@ CREATE TABLE IF NOT EXISTS outbox (
   made_at INTEGER NOT NULL,
   PRIMARY KEY (job_id, attempt, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS wishes (
+  job_id TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  wish TEXT NOT NULL,
+  made_at INTEGER NOT NULL,
+  PRIMARY KEY (job_id, attempt)
+) STRICT, WITHOUT ROWID;
 `;
+
+/** Columns of `attempts` that journals of earlier versions lack. */
+const ADDED: Readonly<Record<string, string>> = {
+  wish: 'TEXT',
+  priority: 'INTEGER NOT NULL DEFAULT 5',
+  progress: 'TEXT',
+  told_seq: 'INTEGER NOT NULL DEFAULT 0',
+};
 
 /** PermanentError `data_dir_in_use` while another process holds it, `data_dir_unusable` when it cannot be written. */
 export function openJournalDatabase(dataDir: string): DatabaseSync {
@@ -46,7 +65,16 @@ export function openJournalDatabase(dataDir: string): DatabaseSync {
     const database = new DatabaseSync(path);
     try {
       database.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;');
-      database.exec(`BEGIN EXCLUSIVE; ${SCHEMA} COMMIT;`);
+      database.exec(`BEGIN EXCLUSIVE; ${SCHEMA}`);
+      const there = new Set(
+        database
+          .prepare('PRAGMA table_info(attempts)')
+          .all()
+          .map(({ name }) => String(name)),
+      );
+      for (const [name, type] of Object.entries(ADDED))
+        if (!there.has(name)) database.exec(`ALTER TABLE attempts ADD COLUMN ${name} ${type}`);
+      database.exec('COMMIT');
     } catch (error) {
       database.close();
       throw error;

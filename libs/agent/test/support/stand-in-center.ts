@@ -10,12 +10,15 @@ import {
   decodeJson,
   encodeJson,
   eventSchema,
+  type HeldAttempt,
   type JobEvent,
   ROOT,
   type Verdict,
 } from '@openservice/protocol';
-import { connectNats, createLog, newTraceparent, serveCenter, tellNode } from '@openservice/runtime';
+import { type CenterReply, connectNats, createLog, newTraceparent, serveCenter, tellNode } from '@openservice/runtime';
 import { AckPolicy, type NatsConnection, RetentionPolicy } from 'nats';
+
+type Limits = CenterReply<'sync'>['limits'];
 
 export class StandInCenter {
   readonly nodeId: string;
@@ -30,6 +33,10 @@ export class StandInCenter {
   verdict: Verdict = 'continue';
   /** Told at each sync. */
   poolTokenKey: string | undefined;
+  /** Told at each sync. */
+  limits: Limits = { bandwidth: null, pools: [] };
+  /** What the node held at its last sync. */
+  held: readonly HeldAttempt[] = [];
   #nc: NatsConnection;
   #waiting: (() => void)[] = [];
   #commands = 0;
@@ -48,6 +55,7 @@ export class StandInCenter {
       {
         sync: async ({ held }) => {
           center.syncs++;
+          center.held = held;
           await center.#makeConsumer();
           center.#changed();
           const answers = held.map(({ job_id, attempt }) => ({ job_id, attempt, verdict: center.verdict }));
@@ -57,6 +65,7 @@ export class StandInCenter {
             heartbeat_ms: 200,
             lease_ms: center.leaseMs,
             pool_token_key: center.poolTokenKey,
+            limits: center.limits,
           };
         },
         heartbeat: async () => ({ lease_ms: center.leaseMs, sync: false }),
@@ -112,7 +121,7 @@ export class StandInCenter {
       .publish(cmdSubject(this.nodeId, type), typeof body === 'string' ? new TextEncoder().encode(body) : encodeJson(body));
   }
 
-  async run(job: string, attempt = 1): Promise<Record<string, unknown>> {
+  async run(job: string, attempt = 1, priority = 5): Promise<Record<string, unknown>> {
     const params = {
       block_id: 'block-1',
       size: 4,
@@ -120,7 +129,18 @@ export class StandInCenter {
       pool_id: 'pool-1',
       source: { type: 'file', node_id: this.nodeId, path: '/x' },
     };
-    return await this.send('run', job, attempt, { kind: 'import', fence: attempt, params });
+    return await this.send('run', job, attempt, { kind: 'import', fence: attempt, params, priority });
+  }
+
+  async command(type: 'pause' | 'resume' | 'drain', job: string, attempt = 1): Promise<Record<string, unknown>> {
+    return await this.send(type, job, attempt, {});
+  }
+
+  /** Resolves once the node has journalled all commands sent so far: it takes one after the other. */
+  async untilTaken(): Promise<void> {
+    const job = `mark-${++this.#commands}`;
+    await this.send('cancel', job, 1, { reason: 'a mark' });
+    await this.until(() => this.find(job, 'cancelled') !== undefined);
   }
 
   of(job: string, attempt = 1): string[] {
