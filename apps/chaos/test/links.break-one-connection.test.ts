@@ -79,7 +79,7 @@ describe('a link under faults', () => {
     socket.write('a');
     await until(() => got() === 'a');
     proxy.halve();
-    const closed = once(socket, 'close');
+    const closed = new Promise((resolve) => socket.once('close', resolve));
     socket.write('0123456789');
     await closed;
     expect(got().length).at.most(6);
