@@ -1,4 +1,4 @@
-/** Whatever is broken is put right: every process runs, every link carries, disks have room, clocks are right, no node is drained. */
+/** Whatever is broken is put right: every process runs, every link carries, disks have room, clocks are right. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { World } from './stack/world.ts';
 
@@ -41,10 +41,18 @@ export async function whenHealthy(world: World, signal: AbortSignal): Promise<nu
   return performance.now() - since;
 }
 
-export async function activateAll(world: World): Promise<void> {
-  for (const node of world.playground.nodes) {
+/** No node is drained, and nothing is limited, any more. */
+export async function unbind(world: World): Promise<void> {
+  const none = { max_jobs: null, bandwidth: null };
+  const { nodes, pools } = world.playground;
+  const wanted: [path: string, body?: unknown][] = [
+    ...nodes.map((node): [string] => [`/nodes/${node}?action=activate`]),
+    ...nodes.map((node): [string, unknown] => [`/nodes/${node}?action=limit`, none]),
+    ...pools.map(({ id }): [string, unknown] => [`/pools/${id}?action=limit`, none]),
+  ];
+  for (const [path, body] of wanted) {
     for (const api of world.apis) {
-      const answer = await api.post(`/nodes/${node}?action=activate`, undefined).catch(() => null);
+      const answer = await api.post(path, body).catch(() => null);
       if (answer !== null && answer.status < 500) break;
     }
   }

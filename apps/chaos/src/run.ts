@@ -8,7 +8,7 @@ import { gather } from './evidence/gather.ts';
 import { FaultRun } from './faults/run-faults.ts';
 import { faultSchedule } from './faults/schedule.ts';
 import { finale } from './finale.ts';
-import { activateAll, heal, whenHealthy } from './heal.ts';
+import { heal, unbind, whenHealthy } from './heal.ts';
 import { History } from './model/history.ts';
 import type { ChaosOptions } from './options.ts';
 import { whenQuiet } from './quiet.ts';
@@ -92,7 +92,7 @@ async function underFaults(
   await heal(world);
   const healedMs = await whenHealthy(world, signal);
   recovery.stop();
-  await activateAll(world);
+  await unbind(world);
   status.phase = 'waiting for quiet';
   await Promise.all(clients.map((client) => client.settle(signal)));
   const quiet = await whenQuiet(world, clients, signal, (running) => {

@@ -34,7 +34,8 @@ const BROKEN: [check: string, what: string, change: (evidence: Evidence) => void
     'a job that ended twice',
     ({ rows }) => void rows.transitions.push({ ...first(rows.transitions), to_state: 'failed' }),
   ],
-  ['one-commit', 'two events that end one job', ({ rows }) => void rows.inbox.push({ ...first(rows.inbox), attempt: 2 })],
+  ['one-commit', 'two successes of one job', ({ rows }) => void rows.inbox.push({ ...first(rows.inbox), attempt: 2 })],
+  ['one-commit', 'two ends of one attempt', ({ rows }) => void rows.inbox.push({ ...first(rows.inbox), seq: 5, type: 'failed' })],
   ['one-commit', 'a commit of a job that is not known', ({ rows }) => void rows.jobs.splice(1, 1)],
   [
     'one-commit',

@@ -6,6 +6,7 @@ import { activate, drain } from './drain.ts';
 import { importFile } from './import-file.ts';
 import { hydrateInstance, loadInstance, rewindInstance, saveInstance, unloadInstance } from './instances.ts';
 import { cancelJob, pauseJob, resumeJob, retryJob } from './job-control.ts';
+import { limit } from './limit.ts';
 import { collectPool, verifyPool } from './pool-jobs.ts';
 import { restoreToFile } from './restore-to-file.ts';
 import { sendContent } from './send-content.ts';
@@ -39,4 +40,5 @@ export const ACTIONS: readonly Action[] = [
   resumeJob,
   drain,
   activate,
+  limit,
 ];

@@ -30,7 +30,10 @@ function between(
 }
 
 /** Now and then so slow that faults, a pause or a cancel meet it in its middle. */
-const slowly = (_hands: Hands, draw: Random) => (draw.chance(0.3) ? { bandwidth: draw.int(200_000, 2_000_000) } : {});
+function slowly(_hands: Hands, draw: Random): Record<string, unknown> {
+  const slow = draw.chance(0.3) ? { bandwidth: draw.int(200_000, 2_000_000) } : {};
+  return draw.chance(0.3) ? { ...slow, priority: draw.int(1, 9) } : slow;
+}
 
 export const uploadBlock = between('upload', 10, slowly);
 export const copyBlock = between('copy', 7, (hands, draw) => ({ ...slowly(hands, draw), name: hands.name }));

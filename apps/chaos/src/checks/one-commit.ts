@@ -11,13 +11,20 @@ export const oneCommit: Check = {
     const twice = [...ends]
       .filter(([, states]) => states.length > 1)
       .map(([job, states]) => ({ job, what: `Job ${job} ended ${states.length} times: ${states.join(', ')}.` }));
-    const applied = new Map<string, number>();
-    for (const { job_id, type, applied: done } of rows.inbox) {
-      if (done === 1 && isTerminal(type)) applied.set(job_id, (applied.get(job_id) ?? 0) + 1);
+    // Attempts that failed and were followed by another have an end each; success comes once.
+    const applied = new Map<string, string[]>();
+    for (const { job_id, attempt, type, applied: done } of rows.inbox) {
+      if (done !== 1 || !isTerminal(type)) continue;
+      for (const key of [`${job_id} attempt ${attempt}`, ...(type === 'succeeded' ? [`${job_id} success`] : [])]) {
+        applied.set(key, [...(applied.get(key) ?? []), type]);
+      }
     }
     const twiceApplied = [...applied]
-      .filter(([, count]) => count > 1)
-      .map(([job, count]) => ({ job, what: `${count} events that end job ${job} were applied.` }));
+      .filter(([, types]) => types.length > 1)
+      .map(([key, types]) => ({
+        job: key.split(' ')[0],
+        what: `Events that end job ${key} were applied ${types.length} times: ${types.join(', ')}.`,
+      }));
     const owners = new Map(rows.attempts.map((one) => [one.fence, one]));
     const jobs = new Map(rows.jobs.map((job) => [job.id, job]));
     const strangers = pools.flatMap(({ pool, ledgers }) =>

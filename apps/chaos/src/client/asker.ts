@@ -17,11 +17,14 @@ export interface Request {
 
 const ONE_TRY_MS = 8_000;
 const BETWEEN_MS = 400;
+/** A center that did not answer is passed by for so long, as long as another may. */
+const PASSED_BY_MS = 5_000;
 
 export class Asker {
   readonly #centers: readonly ApiClient[];
   readonly #history: History;
   readonly #model: Model;
+  readonly #silent = new Map<ApiClient, number>();
   #turn = 0;
 
   constructor(centers: readonly ApiClient[], history: History, model: Model) {
@@ -61,17 +64,24 @@ export class Asker {
   /** Whichever center answers first in turn; null where none does. */
   async look(path: string, limitMs = 3_000): Promise<Answer | null> {
     for (let tries = 0; tries < this.#centers.length; tries++) {
-      const answer = await this.#next()
-        .call('GET', `/openstore_v1${path}`, undefined, {}, limitMs)
-        .catch(() => null);
+      const answer = await this.#call('GET', path, undefined, {}, limitMs).catch(() => null);
       if (answer !== null && answer.status < 500) return answer;
     }
     return null;
   }
 
-  #next(): ApiClient {
-    this.#turn = (this.#turn + 1) % this.#centers.length;
-    return this.#centers[this.#turn] as ApiClient;
+  /** The centers in turn. */
+  async #call(method: string, path: string, body: unknown, headers: Record<string, string>, limitMs: number): Promise<Answer> {
+    const now = performance.now();
+    const speaking = this.#centers.filter((center) => (this.#silent.get(center) ?? 0) < now);
+    const among = speaking.length > 0 ? speaking : this.#centers;
+    const center = among[this.#turn++ % among.length] as ApiClient;
+    try {
+      return await center.call(method, `/openstore_v1${path}`, body, headers, limitMs);
+    } catch (error) {
+      this.#silent.set(center, performance.now() + PASSED_BY_MS);
+      throw error;
+    }
   }
 
   async #once(asked: Asked, limitMs: number): Promise<Answered | null> {
@@ -81,13 +91,7 @@ export class Asker {
       return null;
     };
     try {
-      const answer = await this.#next().call(
-        method,
-        `/openstore_v1${path}`,
-        asked.body ?? undefined,
-        { 'Idempotency-Key': key },
-        limitMs,
-      );
+      const answer = await this.#call(method, path, asked.body ?? undefined, { 'Idempotency-Key': key }, limitMs);
       const code = typeof answer.body?.code === 'string' ? (answer.body.code as string) : null;
       if (answer.status >= 500 || code === 'idempotency_in_progress') return lost(`${answer.status} ${code ?? ''}`.trim());
       const told = answeredOf(key, this.now, answer, code);

@@ -18,7 +18,7 @@ const FIRST_STEPS = 3;
 
 export function planned(seed: number, client: number, number: number): Step {
   const draw = new Random('step', seed, client, number);
-  const pauseMs = draw.int(20, 700);
+  const pauseMs = draw.int(20, 500);
   const action = draw.weighted(number < FIRST_STEPS ? ACTIONS.filter(({ makes }) => makes === true) : ACTIONS);
   return { number, action, pauseMs, draw };
 }
