@@ -8,6 +8,7 @@ import { toFailure } from '@openservice/domain';
 import { inboxPrefix } from '@openservice/protocol';
 import { closeNats, connectNats, createLog, type Part, runProcess, serveNode } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
+import { ByteLimits } from './byte-limits.ts';
 import { Center } from './center-calls.ts';
 import { type NodeConfig, readNodeConfig } from './config.ts';
 import { ContentStore } from './content/content-store.ts';
@@ -49,6 +50,7 @@ async function run(config: NodeConfig): Promise<void> {
   const { nodeId, dataDir } = config;
   const log = createLog({ name: 'node', level: config.logLevel, fields: { node: nodeId } });
   const importRoots = new ImportRoots(config.importRoots);
+  const limits = new ByteLimits();
   const content = new ContentStore(join(dataDir, 'content'));
   const scratchDir = join(dataDir, 'run');
   const there: Partial<Standing> = {};
@@ -143,7 +145,7 @@ async function run(config: NodeConfig): Promise<void> {
     async start() {
       const [nc, pools, workers, server] = [need('nc'), need('pools'), need('workers'), need('poolServer')];
       const live = need('instances');
-      const deps = { pools, importRoots, workers, center: need('center'), content, scratchDir, instances: live };
+      const deps = { pools, importRoots, workers, center: need('center'), content, limits, scratchDir, instances: live };
       const made = createAgent({
         nodeId,
         name: nodeId,
@@ -160,6 +162,7 @@ async function run(config: NodeConfig): Promise<void> {
         }),
         instances: () => live.reports(),
         onTokenKey: (key) => server.setTokenKey(key),
+        onLimits: (given) => limits.set(given),
         log,
       });
       there.agent = made;

@@ -4,6 +4,7 @@ import { newId, TransientError } from '@openservice/domain';
 import type { Pool } from '@openservice/pools';
 import { type BlockRef, jobParams } from '@openservice/protocol';
 import { createLog } from '@openservice/runtime';
+import { ByteLimits } from '../src/byte-limits.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
 import { Instances } from '../src/mounts/instances.ts';
@@ -111,6 +112,7 @@ export class LiveBench {
       log: createLog({ name: 'bench', level: 'silent' }),
     });
     const handlers = makeHandlers({
+      limits: new ByteLimits(),
       instances,
       pools: { get },
       importRoots: new ImportRoots([dir]),

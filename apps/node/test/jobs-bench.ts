@@ -8,6 +8,7 @@ import { newId, type PoolSpec, TransientError } from '@openservice/domain';
 import { openPool, type Pool } from '@openservice/pools';
 import { type JobParams, type JobResult, jobParams, type Progress } from '@openservice/protocol';
 import { type CenterReply, type CenterRequest, createLog } from '@openservice/runtime';
+import { ByteLimits } from '../src/byte-limits.ts';
 import { ContentStore } from '../src/content/content-store.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
@@ -125,6 +126,7 @@ export class Bench {
       log: createLog({ name: 'bench', level: 'silent' }),
     });
     this.handlers = makeHandlers({
+      limits: new ByteLimits(),
       instances: this.instances,
       pools: {
         get: async (id) => {

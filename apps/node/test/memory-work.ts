@@ -10,6 +10,7 @@ import { newId } from '@openservice/domain';
 import { createFsBackend, createPacksPool, openPool, type Pool } from '@openservice/pools';
 import { jobParams } from '@openservice/protocol';
 import { createLog } from '@openservice/runtime';
+import { ByteLimits } from '../src/byte-limits.ts';
 import { ContentStore } from '../src/content/content-store.ts';
 import { ImportRoots } from '../src/import-roots.ts';
 import { makeHandlers } from '../src/jobs/all.ts';
@@ -43,6 +44,7 @@ const instances = new Instances({
   log: createLog({ name: 'memory', level: 'silent' }),
 });
 const handlers = makeHandlers({
+  limits: new ByteLimits(),
   instances,
   pools: {
     get: async (id) => {

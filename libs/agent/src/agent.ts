@@ -11,7 +11,7 @@ import { type AttemptKey, Journal } from './journal/journal.ts';
 import { hasWish, type Place } from './journal/wishes.ts';
 import { Outbox } from './outbox.ts';
 import type { HandlerTable } from './port.ts';
-import { type NodeDescription, Presence } from './presence.ts';
+import { type NodeDescription, Presence, type SyncLimits } from './presence.ts';
 import { Queues } from './queue.ts';
 import { Runner } from './runner.ts';
 
@@ -30,6 +30,8 @@ export interface AgentOptions {
   instances?: (() => Promise<InstanceReport[]>) | undefined;
   /** Called at each sync with the center's public key for pool tokens (SPKI DER, base64). */
   onTokenKey?: ((key: string) => void) | undefined;
+  /** Called at each sync with the limits that hold from now on for all that jobs of this node move. */
+  onLimits?: ((limits: SyncLimits) => void) | undefined;
   log: Logger;
   /** Most time for runs to stop, ms. Default 8 s. */
   stopLimitMs?: number;
@@ -97,6 +99,7 @@ class NodeAgent implements Agent {
       onVerdict: (key, verdict) => this.#onVerdict(key, verdict),
       onSynced: () => this.#commands.onSynced(),
       onTokenKey: options.onTokenKey,
+      onLimits: options.onLimits,
     });
     const assertLease = (): void => this.#presence.assertLease();
     const awaitLease = (signal: AbortSignal): Promise<void> => this.#presence.awaitLease(signal);

@@ -1,3 +1,3 @@
 export * from './agent.ts';
 export type * from './port.ts';
-export type { NodeDescription } from './presence.ts';
+export type { NodeDescription, SyncLimits } from './presence.ts';

@@ -5,7 +5,7 @@
  */
 import { asOpenServiceError, FencedError } from '@openservice/domain';
 import type { InstanceReport, Verdict } from '@openservice/protocol';
-import { Backoff, callCenter, type Logger, onReconnect, orAborted, sleep } from '@openservice/runtime';
+import { Backoff, type CenterReply, callCenter, type Logger, onReconnect, orAborted, sleep } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import type { AttemptKey, Journal } from './journal/journal.ts';
 
@@ -21,6 +21,8 @@ export interface NodeDescription {
   pool_fingerprint: string | null;
   nbd_endpoint: string | null;
 }
+
+export type SyncLimits = CenterReply<'sync'>['limits'];
 
 export interface PresenceOptions {
   nc: NatsConnection;
@@ -38,6 +40,8 @@ export interface PresenceOptions {
   onSynced: () => void;
   /** At each sync: the key that the tokens of the node's pool server are signed with (SPKI DER, base64). */
   onTokenKey: ((key: string) => void) | undefined;
+  /** At each sync. */
+  onLimits: ((limits: SyncLimits) => void) | undefined;
 }
 
 export class Presence {
@@ -130,15 +134,27 @@ export class Presence {
   }
 
   async #sync(): Promise<void> {
-    const { nc, nodeId, name, version, epoch, kinds, describe, journal, log, onVerdict, onSynced, onTokenKey } = this.#options;
+    const { nc, nodeId, name, version, epoch, kinds, describe, journal, log, onVerdict, onSynced, onTokenKey, onLimits } =
+      this.#options;
     const instances = (await this.#options.instances?.()) ?? [];
     const sentAt = performance.now();
     const held = journal.held(HELD_LIMIT);
-    const request = { node_id: nodeId, name, epoch, version, kinds: [...kinds], held, instances, ...describe() };
+    const request = {
+      node_id: nodeId,
+      name,
+      epoch,
+      version,
+      kinds: [...kinds],
+      held,
+      instances,
+      sent_at: new Date().toISOString(),
+      ...describe(),
+    };
     const reply = await orAborted(callCenter(nc, nodeId, 'sync', request, { timeoutMs: CALL_MS }), this.#stopping.signal);
     this.#heartbeatMs = reply.heartbeat_ms;
     this.#leaseUntil = sentAt + reply.lease_ms;
     if (reply.pool_token_key !== undefined) onTokenKey?.(reply.pool_token_key);
+    onLimits?.(reply.limits);
     journal.tryWrite(Date.now());
     for (const { job_id, attempt, verdict } of reply.answers) {
       if (verdict !== 'continue') log.info({ job_id, attempt, verdict }, 'The center answered for an attempt.');

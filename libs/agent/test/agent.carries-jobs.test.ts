@@ -333,6 +333,22 @@ describe('agent', function () {
     expect(await second.promise).to.equal('two');
   });
 
+  it('is told the limits with each sync', async () => {
+    const [first, second] = [deferred(), deferred()];
+    const limits = { bandwidth: 1000, pools: [{ pool_id: 'pool-1', bandwidth: 10 }] };
+    center.limits = limits;
+    const options = { natsUrl: nats.url, redisUrl: REDIS_URL ?? '', nodeId: center.nodeId, dataDir: dir.path };
+    const onLimits = (given: typeof center.limits) => {
+      if (given.bandwidth === null) second.resolve();
+      else if (JSON.stringify(given) === JSON.stringify(limits)) first.resolve();
+    };
+    stops.push((await startToyNode({ ...options, toy: { run: async () => RESULT }, onLimits })).stop);
+    await first.promise;
+    center.limits = { bandwidth: null, pools: [] };
+    await center.send('sync', 'job-x', 1, {});
+    await second.promise;
+  });
+
   it('commits nothing past its lease', async () => {
     center.leaseMs = 1;
     let error: unknown;

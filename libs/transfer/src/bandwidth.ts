@@ -1,44 +1,23 @@
-/** A token bucket: bytes a second at most, with a burst of a quarter of a second. */
-import { setTimeout as sleep } from 'node:timers/promises';
-
-/** ms slept at a time, so that whoever watches sees that the wait is meant. */
-const SLICE = 500;
+/** What one transfer may move: as its own limit and all those that it shares with others allow; the strictest wins. */
+import { type ByteLimit, TokenBucket } from './token-bucket.ts';
 
 export class Bandwidth {
-  readonly #rate: number;
+  readonly #limits: readonly ByteLimit[];
   readonly #onWait: () => void;
-  #tokens: number;
-  #filledAt = performance.now();
 
-  /** `rate`: bytes a second, or null for no limit. `onWait` is called again and again while somebody waits. */
-  constructor(rate: number | null, onWait: () => void) {
-    this.#rate = rate ?? Number.POSITIVE_INFINITY;
+  /** `rate`: bytes a second, or null for no limit of its own. `onWait` is called again and again while somebody waits. */
+  constructor(rate: number | null, shared: readonly ByteLimit[], onWait: () => void) {
+    this.#limits = rate === null ? shared : [new TokenBucket(rate), ...shared];
     this.#onWait = onWait;
-    this.#tokens = this.#rate / 4;
   }
 
-  /** Takes `bytes` out and waits until the bucket has paid for them. Rejects when `signal` fires. */
+  /** Takes `bytes` out of each and waits until all have paid for them. Rejects when `signal` fires. */
   async take(bytes: number, signal: AbortSignal): Promise<void> {
-    if (this.#rate === Number.POSITIVE_INFINITY) return;
-    this.#fill();
-    this.#tokens -= bytes;
-    let wait = (-this.#tokens / this.#rate) * 1000;
-    while (wait > 0) {
-      this.#onWait();
-      const slice = Math.min(wait, SLICE);
-      await sleep(slice, undefined, { signal });
-      wait -= slice;
-    }
+    await Promise.all(this.#limits.map((limit) => limit.take(bytes, signal, this.#onWait)));
   }
 
   /** Bytes that were taken and then not used. */
   giveBack(bytes: number): void {
-    this.#tokens += bytes;
-  }
-
-  #fill(): void {
-    const now = performance.now();
-    this.#tokens = Math.min(this.#rate / 4, this.#tokens + ((now - this.#filledAt) / 1000) * this.#rate);
-    this.#filledAt = now;
+    for (const limit of this.#limits) limit.giveBack(bytes);
   }
 }

@@ -15,5 +15,6 @@ export {
 } from './file-target.ts';
 export { OrderedRoot } from './ordered-root.ts';
 export type * from './port.ts';
+export { type ByteLimit, TokenBucket } from './token-bucket.ts';
 export { transfer } from './transfer.ts';
 export { chunkIsWhole, type VerifyOptions, type VerifyReport, verifySource } from './verify-source.ts';

@@ -1,5 +1,6 @@
 /** The one copy engine: reader → (skip holes, skip what the target has) → writer. */
 import type { BlockWriter, ChunkSource, Prepared, StoredChunk } from '@openservice/pools';
+import type { ByteLimit } from './token-bucket.ts';
 
 export interface TransferSource extends ChunkSource {
   /** As BlockReader has it: where the writer takes stored chunks, they travel as they are. */
@@ -16,6 +17,8 @@ export interface TransferOptions {
   window?: number;
   /** Bytes read from the source a second at most, as it stores them where they travel so; null or left out: no limit. */
   bandwidth?: number | null;
+  /** Limits that this transfer shares with others; each counts, beside `bandwidth`. */
+  limits?: readonly ByteLimit[];
   /** ms without a byte moved after which the transfer gives up with TransientError `stalled`. Default 120 000. */
   stallLimit?: number;
   /** Called after each checkpoint of the writer, at least every 5 s while bytes move; awaited. */

@@ -51,7 +51,7 @@ class Run {
       () => this.#bytesDone + writer.bytesSent + (source.activity ?? 0),
       (error) => this.#lanes.fail(error),
     );
-    this.#bandwidth = new Bandwidth(options.bandwidth ?? null, () => this.#watchdog.touch());
+    this.#bandwidth = new Bandwidth(options.bandwidth ?? null, options.limits ?? [], () => this.#watchdog.touch());
     this.#checkpoints = new Checkpoints(
       async () => {
         await writer.checkpoint(this.#lanes.signal);

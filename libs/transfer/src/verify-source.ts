@@ -8,6 +8,7 @@ import { OrderedRoot } from './ordered-root.ts';
 import { bytesOf, plan } from './plan.ts';
 import type { TransferCounters } from './port.ts';
 import { Picker } from './sampling.ts';
+import type { ByteLimit } from './token-bucket.ts';
 import { Watchdog } from './watchdog.ts';
 
 const MAX_RANGES = 100;
@@ -20,6 +21,7 @@ export interface VerifyOptions {
   /** As in TransferOptions. */
   window?: number;
   bandwidth?: number | null;
+  limits?: readonly ByteLimit[];
   onProgress?: (counters: TransferCounters) => void;
   /** Part of the chunks with data that is read, chosen anew each time: more than 0; 1, the default, is all. One chunk at least. */
   sample?: number;
@@ -78,7 +80,7 @@ class Run {
       () => this.#counters.bytesDone,
       (error) => this.#lanes.fail(error),
     );
-    this.#bandwidth = new Bandwidth(options.bandwidth ?? null, () => this.#watchdog.touch());
+    this.#bandwidth = new Bandwidth(options.bandwidth ?? null, options.limits ?? [], () => this.#watchdog.touch());
     this.#root = (sample ?? 1) < 1 ? null : new OrderedRoot(source);
     this.#picker = new Picker(sample ?? 1);
   }

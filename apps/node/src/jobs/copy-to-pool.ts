@@ -35,6 +35,7 @@ export async function copyToPool(
     whole: committed || clone !== null,
     block,
     poolId,
+    limits: deps.limits.of([params.from_pool_id, poolId]),
     expectedRoot: Buffer.from(params.block.root_digest, 'hex'),
     openSource: () => openReplica(deps, params.from_pool_id, params.block, signal),
   });

@@ -1,5 +1,6 @@
 /** What the handlers of jobs stand on. */
 import type { CenterReply, CenterRequest } from '@openservice/runtime';
+import type { ByteLimits } from '../byte-limits.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { Instances } from '../mounts/instances.ts';
 import type { PoolAccess } from '../pools-access.ts';
@@ -16,6 +17,7 @@ export interface JobDeps extends SourceDeps, TargetDeps {
   readonly importRoots: SourceDeps['importRoots'] & TargetDeps['importRoots'];
   readonly pools: PoolAccess;
   readonly center: CenterCalls;
+  readonly limits: Pick<ByteLimits, 'of'>;
   /** What clients sent; dropped once it is a block. */
   readonly content: SourceDeps['content'] & Pick<ContentStore, 'drop'>;
   readonly instances: Pick<Instances, 'load' | 'undoLoad' | 'unload' | 'hold' | 'letGo' | 'get'>;

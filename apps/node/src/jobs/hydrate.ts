@@ -15,6 +15,7 @@ export function hydrateHandler(deps: JobDeps): JobHandler<'hydrate'> {
       const plans = disks.map(({ block, pool_id: from }) => ({
         block: blockOf(block),
         poolId: pool_id,
+        fromPoolId: from,
         expectedRoot: Buffer.from(block.root_digest, 'hex'),
         openSource: (signal: AbortSignal) => openReplica(deps, from, block, signal),
       }));

@@ -32,6 +32,7 @@ export function importHandler(deps: JobDeps): JobHandler<'import'> {
         whole,
         block,
         poolId: params.pool_id,
+        limits: deps.limits.of(params.parent === null ? [params.pool_id] : [params.pool_id, params.parent.pool_id]),
         expectedRoot: null,
         openSource: async () => {
           const source = await openChecked(deps, context, notes);

@@ -45,7 +45,7 @@ async function readBack(deps: JobDeps, context: JobContext<Params>, copied: JobR
   const { block, pool_id } = context.params;
   const { signal } = context;
   const pool = await deps.pools.get(pool_id, signal);
-  const why = await whyUnreadable(context, pool, copied);
+  const why = await whyUnreadable(deps, context, pool, copied);
   if (why !== null) {
     await removeFrom(deps, context, pool_id);
     throw new PermanentError(
@@ -65,7 +65,7 @@ async function readBack(deps: JobDeps, context: JobContext<Params>, copied: JobR
  * A sentence, or null: every byte is there. What may pass (a store that is away) is thrown. The bytes that are told stay those of the copy,
  * all of them; `rate` and `eta_ms` are those of the reading.
  */
-async function whyUnreadable(context: JobContext<Params>, pool: Pool, copied: JobResult): Promise<string | null> {
+async function whyUnreadable(deps: JobDeps, context: JobContext<Params>, pool: Pool, copied: JobResult): Promise<string | null> {
   const { params, signal } = context;
   const meter = new ProgressMeter(0);
   const onProgress = (counters: TransferCounters): void => {
@@ -75,7 +75,8 @@ async function whyUnreadable(context: JobContext<Params>, pool: Pool, copied: Jo
   };
   try {
     const bandwidth = bandwidthOf(params);
-    const damage = await checkReplica({ pool, block: params.block, sample: 1, bandwidth, signal, onProgress });
+    const limits = deps.limits.of([params.pool_id]);
+    const damage = await checkReplica({ pool, block: params.block, sample: 1, bandwidth, limits, signal, onProgress });
     return damage[0] ?? null;
   } catch (error) {
     const { outcome, message } = asOpenServiceError(error);

@@ -77,6 +77,7 @@ async function readAll(
         block,
         sample: params.sample,
         bandwidth: bandwidthOf(params),
+        limits: deps.limits.of([params.pool_id]),
         signal,
         onProgress: (now) => {
           whole.bytesDone = before.bytesDone + now.bytesDone;

@@ -1,7 +1,7 @@
 /** Reads one replica and compares it with what the block is. Damage is an answer, not an error. */
 import type { BlockReader, Pool } from '@openservice/pools';
 import type { BlockRef } from '@openservice/protocol';
-import { type TransferCounters, type VerifyReport, verifySource } from '@openservice/transfer';
+import { type ByteLimit, type TransferCounters, type VerifyReport, verifySource } from '@openservice/transfer';
 import { isUnreadable } from '../unreadable.ts';
 import { JOB_WINDOW } from './replicate.ts';
 
@@ -12,6 +12,7 @@ export interface CheckOptions {
   sample: number;
   /** Bytes a second, or null for no limit. */
   bandwidth: number | null;
+  limits: readonly ByteLimit[];
   signal: AbortSignal;
   onProgress?: (counters: TransferCounters) => void;
   /** As in VerifyOptions: true where the chunk was written anew. */
@@ -20,7 +21,7 @@ export interface CheckOptions {
 
 /** Sentences; none: all that was read is good, or was made good. */
 export async function checkReplica(options: CheckOptions): Promise<string[]> {
-  const { pool, block, sample, bandwidth, signal, onProgress, onDamage } = options;
+  const { pool, block, sample, bandwidth, limits, signal, onProgress, onDamage } = options;
   let reader: BlockReader | null = null;
   try {
     reader = await pool.openReader(block.id, signal);
@@ -33,6 +34,7 @@ export async function checkReplica(options: CheckOptions): Promise<string[]> {
       window: JOB_WINDOW,
       sample,
       bandwidth,
+      limits,
       ...(onProgress === undefined ? {} : { onProgress }),
       ...(onDamage === undefined ? {} : { onDamage }),
     });

@@ -10,7 +10,7 @@ import { chunkCount, PermanentError } from '@openservice/domain';
 import type { BlockWriter, ChunkSource, Prepared } from '@openservice/pools';
 import type { JobResult, Progress } from '@openservice/protocol';
 import { failpoint } from '@openservice/runtime';
-import { type TransferCounters, transfer } from '@openservice/transfer';
+import { type ByteLimit, type TransferCounters, transfer } from '@openservice/transfer';
 import { type JournalState, readJournalState, sentBefore } from './journal-state.ts';
 import { ProgressMeter } from './progress-meter.ts';
 import { notesOf } from './results.ts';
@@ -35,6 +35,8 @@ export interface ReplicateOptions<Source extends ChunkSource> {
   lastChecks?: (source: Source) => Promise<void>;
   /** What a person should know of the source, at the end of the transfer; sentences. */
   notes?: (source: Source) => string[];
+  /** That all transfers of the node share. */
+  limits: readonly ByteLimit[];
   /** The pool of the new replica; null when a plain file is written, which is no replica. */
   poolId: string | null;
 }
@@ -113,6 +115,7 @@ async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source
       signal: context.signal,
       window: JOB_WINDOW,
       bandwidth: bandwidthOf(context.params),
+      limits: options.limits,
       beforeChunk: () => failpoint('node.copying', context.jobId),
       onProgress: (now) => context.progress(meter.read(now)),
       onCheckpoint: (now) => save(now),

@@ -46,6 +46,7 @@ async function restoreTo(deps: JobDeps, context: JobContext<Params>, to: Target)
     writer: target,
     block,
     poolId: null,
+    limits: deps.limits.of([params.from_pool_id]),
     expectedRoot: Buffer.from(params.block.root_digest, 'hex'),
     openSource: () => openReplica(deps, params.from_pool_id, params.block, signal),
     state: () => ({ target: target.state }),

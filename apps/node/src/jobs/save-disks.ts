@@ -24,6 +24,7 @@ export async function saveDisks(
       return {
         block: { id: disk.block_id, size: block.size, chunkSize: block.chunk_size },
         poolId: disk.pool_id,
+        fromPoolId: pool_id,
         meta: disk.meta,
         expectedRoot: null,
         openSource: async (signal: AbortSignal) =>

@@ -80,6 +80,7 @@ async function verifyReplica(
       block,
       sample,
       bandwidth: bandwidthOf(params),
+      limits: deps.limits.of([poolId]),
       signal,
       onProgress,
       onDamage: (index, inner) => repair.mend(index, inner),

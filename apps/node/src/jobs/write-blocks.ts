@@ -16,6 +16,8 @@ import { bandwidthOf, JOB_WINDOW } from './replicate.ts';
 export interface BlockPlan {
   block: { id: string; size: number; chunkSize: number };
   poolId: string;
+  /** Read for it. */
+  fromPoolId: string;
   meta?: BlockMeta | undefined;
   /** Null: it turns out with the copy. */
   expectedRoot: Buffer | null;
@@ -79,7 +81,7 @@ export async function writeBlocks(deps: JobDeps, { context, plans, moment }: Wri
           `Pool ${plan.poolId} lost what was prepared of ${plan.block.id}; all is done anew.`,
         );
       }
-      if (prepared === null) prepared = await copy(context, plan, writer!, progress);
+      if (prepared === null) prepared = await copy(deps, context, plan, writer!, progress);
       else progress.skip(plan);
       done.push(prepared);
       now.prepared[plan.block.id] = prepared.rootDigest.toString('hex');
@@ -142,7 +144,13 @@ async function preparedBefore(
   return prepared.rootDigest.toString('hex') === known ? prepared : null;
 }
 
-async function copy(context: JobContext<object>, plan: BlockPlan, writer: BlockWriter, progress: Progress): Promise<Prepared> {
+async function copy(
+  deps: JobDeps,
+  context: JobContext<object>,
+  plan: BlockPlan,
+  writer: BlockWriter,
+  progress: Progress,
+): Promise<Prepared> {
   const { signal } = context;
   const source = await plan.openSource(signal);
   try {
@@ -152,6 +160,7 @@ async function copy(context: JobContext<object>, plan: BlockPlan, writer: BlockW
       signal,
       window: JOB_WINDOW,
       bandwidth: bandwidthOf(context.params),
+      limits: deps.limits.of([plan.fromPoolId, plan.poolId]),
       onProgress: (now) => progress.show(now),
     });
     progress.end(counters);

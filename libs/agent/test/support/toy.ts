@@ -8,6 +8,7 @@ import { closeNats, connectNats, createLog, type LogLevel, type NodeEndpoints, s
 import type { NatsConnection } from 'nats';
 import { type Agent, createAgent } from '../../src/agent.ts';
 import type { HandlerTable, JobContext } from '../../src/port.ts';
+import type { SyncLimits } from '../../src/presence.ts';
 
 export const RESULT: JobResult = { root_digest: 'ab', size: 4, replicas: [], verified: false, progress: null, damage: [] };
 export type ToyContext = JobContext<unknown>;
@@ -38,6 +39,7 @@ export async function startToyNode(options: {
   dataDir: string;
   toy: Toy;
   onTokenKey?: ((key: string) => void) | undefined;
+  onLimits?: ((limits: SyncLimits) => void) | undefined;
 }): Promise<{ agent: Agent; nc: NatsConnection; stop: () => Promise<void> }> {
   const log = createLog({ name: options.nodeId, level: (process.env.OPENSERVICE_TEST_LOG ?? 'silent') as LogLevel });
   const { nodeId } = options;
@@ -59,6 +61,7 @@ export async function startToyNode(options: {
       handlers: toyHandlers(options.toy),
       describe: () => ({ import_roots: [], pool_endpoint: null, pool_fingerprint: null, nbd_endpoint: null }),
       onTokenKey: options.onTokenKey,
+      onLimits: options.onLimits,
       log,
     }),
   );
