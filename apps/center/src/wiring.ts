@@ -7,6 +7,7 @@ import { TransientError } from '@openservice/domain';
 import { Backoff, callNode, closeNats, connectNats, type Logger, type Part } from '@openservice/runtime';
 import { createDatabase, type DataSource, migrate } from '@openservice/store';
 import type { NatsConnection } from 'nats';
+import { AnomalyLook } from './anomalies/look.ts';
 import type { CenterConfig } from './config.ts';
 import { EventRetention } from './events/retention.ts';
 import { raisePositions } from './events/sequence.ts';
@@ -112,6 +113,7 @@ export function wireCenter({ config, trashMs, times, secrets, version, log, onDa
           centerService(plane, { secrets, version, trashMs, poke }),
           new Reconcile(plane, { poke, nodes, isUp: () => link?.isUp ?? false }),
           new StreamHealth(plane, poke),
+          new AnomalyLook({ database, nodes, log }),
           new Courier({ database, secrets, tail: events, log }),
           new EventRetention(plane, { keepMs: config.OPENSERVICE_EVENT_HOURS * HOUR_MS, most: MOST_EVENTS }),
         ];

@@ -111,6 +111,8 @@ export const centerRpc = {
       held: z.array(heldSchema).max(10_000),
       /** Instances that the node serves, or keeps and cannot serve now. */
       instances: z.array(instanceReport).max(1000).default([]),
+      /** The node's clock, RFC 3339: to see one that is off. Nothing else goes by it. */
+      sent_at: z.string().max(40).optional(),
     }),
     reply: z.object({
       answers: answersSchema,
@@ -237,6 +239,23 @@ export const nodeRpc = {
       delta: z.boolean().default(false),
     }),
     reply: z.object({}),
+  },
+  /**
+   * Blocks that a pool holds, committed or in its trash, as the node finds them: those after `after` in order of id, `limit` of them, or, with
+   * `ids`, those of these alone that are committed. Damaged ones are named, too.
+   */
+  pool_blocks: {
+    request: z.object({
+      pool_id: z.string(),
+      after: z.string(),
+      limit: z.number().int().min(1).max(1000),
+      ids: z.array(z.string()).max(1000).nullable(),
+    }),
+    reply: z.object({
+      blocks: z.array(z.object({ id: z.string(), state: z.enum(['committed', 'trashed', 'damaged']) })),
+      /** There may be more after the last of these. */
+      more: z.boolean(),
+    }),
   },
   /** How an instance is doing now. PermanentError `instance_not_found`. */
   instance_stat: { request: z.object({ instance_id: z.string() }), reply: instanceReport },

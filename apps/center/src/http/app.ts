@@ -2,6 +2,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { accessKeyRoutes } from '../routes/access-keys.ts';
+import { anomalyRoutes } from '../routes/anomalies.ts';
 import { blockRoutes } from '../routes/blocks.ts';
 import { cdmInstanceRoutes } from '../routes/cdm-instances.ts';
 import { deadLetterRoutes } from '../routes/dead-letters.ts';
@@ -46,6 +47,7 @@ export function makeApp(deps: AppDeps): CenterApp {
   accessKeyRoutes(api, deps);
   deadLetterRoutes(api, deps);
   webhookRoutes(api, deps);
+  anomalyRoutes(api, deps);
   app.route(BASE_PATH, api);
 
   health(app, deps);

@@ -1,6 +1,7 @@
 /** The micro service `openservice-center`: one file a method. */
 import { type Part, serveCenter } from '@openservice/runtime';
 import type { Service } from 'nats';
+import { noteEpoch } from '../anomalies/from-sync.ts';
 import type { Plane } from '../plane.ts';
 import { poolTokens } from '../pool-tokens.ts';
 import type { Secrets } from '../secrets.ts';
@@ -32,8 +33,8 @@ export function centerService(plane: Plane, options: RpcOptions): Part {
       service = await serveCenter(
         plane.nc,
         {
-          sync: (request) => sync(plane, request, { poke, tokenKey: tokens.publicKey }),
-          heartbeat: (request) => heartbeat(plane, request),
+          sync: (request, node) => noteEpoch(plane, node, sync(plane, request, { poke, tokenKey: tokens.publicKey })),
+          heartbeat: (request, node) => noteEpoch(plane, node, heartbeat(plane, request)),
           prepare: (request, node) => prepare(plane, request, node),
           record: (request, node) => record(plane, request, node),
           found: (request, node) => found(plane, options, request, node),

@@ -6,6 +6,7 @@ import { isTerminal, type JobState } from '@openservice/domain';
 import type { HeldAttempt, Verdict } from '@openservice/protocol';
 import type { CenterReply, CenterRequest } from '@openservice/runtime';
 import { type DataSource, inTransaction } from '@openservice/store';
+import { noteSync } from '../anomalies/from-sync.ts';
 import { fromNow, NOW } from '../jobs/clock.ts';
 import { type Plane, timesOf } from '../plane.ts';
 import { ensureNodeConsumer } from '../relay/streams.ts';
@@ -46,6 +47,7 @@ export async function sync(
   const unanswered = await sendControlsAgain(plane.database, continued);
   if (lost || paused || unanswered) poke();
   const unknown = await agreeOnInstances(plane.database, request.node_id, request.instances);
+  await noteSync(plane, request, jobs, unknown);
   const { heartbeatMs, leaseMs } = timesOf(plane);
   return {
     answers,

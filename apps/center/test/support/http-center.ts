@@ -27,6 +27,7 @@ export class StandInNodes {
     pool_probe: (): unknown => ({ capacity_bytes: 1_000_000_000, fencing: 'strict' }),
     source_probe: (): unknown => ({ size: 10_000_000, format: 'raw', etag: null, last_modified: null }),
     target_probe: (): unknown => ({}),
+    pool_blocks: (): unknown => ({ blocks: [], more: false }),
     content_drop: (): unknown => ({}),
     instance_stat: (): unknown => {
       throw new TransientError('node_unavailable', 'The node does not answer.');

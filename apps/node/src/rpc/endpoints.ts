@@ -7,6 +7,7 @@ import type { Pools } from '../pools-access.ts';
 import { contentDrop } from './content-drop.ts';
 import { have } from './have.ts';
 import { instanceStat } from './instance-stat.ts';
+import { PoolBlocks } from './pool-blocks.ts';
 import { poolProbe } from './pool-probe.ts';
 import { sourceProbe } from './source-probe.ts';
 import { targetProbe } from './target-probe.ts';
@@ -18,7 +19,9 @@ export interface EndpointDeps extends JobDeps {
 }
 
 export function makeEndpoints(deps: EndpointDeps): NodeEndpoints {
+  const poolBlocks = new PoolBlocks(deps.pools);
   return {
+    pool_blocks: (request) => poolBlocks.answer(request),
     pool_probe: (request) => poolProbe(deps.pools, request),
     source_probe: (request) => sourceProbe(deps, request),
     target_probe: (request) => targetProbe(deps, request),

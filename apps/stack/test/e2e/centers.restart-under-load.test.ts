@@ -53,7 +53,7 @@ describe('centers that come and go under load', function () {
     /** The load goes on: as many more were accepted. */
     const more = async (count: number): Promise<void> => {
       const until = accepted.length + count;
-      const late = AbortSignal.timeout(90_000);
+      const late = AbortSignal.timeout(120_000);
       while (accepted.length < until) {
         if (late.aborted) throw new Error(`Only ${accepted.length} of ${until} jobs were accepted.`);
         await Promise.race([load, new Promise((resolve) => setTimeout(resolve, 50))]);
@@ -75,8 +75,11 @@ describe('centers that come and go under load', function () {
       await apis[i]!.until('/readyz', ({ status }) => status === 200);
     }
     process.kill(processes[1].pid, 'SIGSTOP');
-    await more(4);
-    process.kill(processes[1].pid, 'SIGCONT');
+    try {
+      await more(4);
+    } finally {
+      process.kill(processes[1].pid, 'SIGCONT');
+    }
     await more(2);
     stopped = true;
     await load;
