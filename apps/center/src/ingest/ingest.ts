@@ -1,6 +1,7 @@
 /**
  * Ingest: events from JetStream into MySQL. Order of an event's way: commit, tell the node that we have it, ack. Whatever dies
- * in between, the event comes again and the inbox knows it. Events of one job go one after the other, jobs beside each other.
+ * in between, the event comes again and the inbox knows it. Events of one job go one after the other, jobs beside each other. What came
+ * meanwhile and means no more than that jobs have come further goes in one transaction: under load that is most of it.
  */
 
 import { PermanentError } from '@openservice/domain';
@@ -11,10 +12,11 @@ import type { ConsumerMessages, JsMsg } from 'nats';
 import type { Plane } from '../plane.ts';
 import { ensureAll } from '../relay/streams.ts';
 import { applyEvent } from './apply-event.ts';
+import { applyMany, isSimple, type SimpleEvent } from './apply-many.ts';
 import { bury } from './dead-letters.ts';
 import { envelopeOf, parseEvent } from './parse-event.ts';
 
-const BATCH = 64;
+const BATCH = 256;
 const PULL_MS = 5_000;
 const AGAIN_MS = 1_000;
 /** An event that fails for a reason of ours is tried this often before it is put aside. */
@@ -36,6 +38,9 @@ export class Ingest implements Part {
   readonly #told: IngestOptions;
   readonly #stopping = new AbortController();
   readonly #jobs = new Map<string, Promise<void>>();
+  /** What has come and is not in hand yet. */
+  #waiting: JsMsg[] = [];
+  #batches: Promise<void> | null = null;
   #pull: ConsumerMessages | null = null;
   #databaseAway = false;
   #work: Promise<void> = Promise.resolve();
@@ -95,34 +100,76 @@ export class Ingest implements Part {
     try {
       for await (const message of this.#pull) {
         count++;
-        this.#enqueue(message);
+        this.#waiting.push(message);
+        this.#batches ??= this.#takeBatches();
       }
     } finally {
       this.#pull = null;
+      await this.#batches;
       await Promise.all(this.#jobs.values());
     }
     const refused = count === 0 && performance.now() - startedAt < PULL_MS / 2;
     if (refused && !this.#stopping.signal.aborted) throw new Error('The server ended the pull early.');
   }
 
-  #enqueue(message: JsMsg): void {
-    const key = message.subject.split('.')[4] ?? '';
+  /** Never rejects. */
+  async #takeBatches(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      // What came in one read of the socket goes together.
+      await new Promise(setImmediate);
+      await this.#takeBatch(this.#waiting.splice(0));
+    }
+    this.#batches = null;
+  }
+
+  /** In one transaction what can be; the rest, in its order, one by one. */
+  async #takeBatch(messages: readonly JsMsg[]): Promise<void> {
+    const simple = new Map<SimpleEvent, JsMsg>();
+    const behind = new Set<string>();
+    const events = messages.map((message) => parseEvent(message.subject, message.data));
+    for (const [i, message] of messages.entries()) {
+      const event = events[i] ?? '';
+      const job = jobOf(message);
+      if (typeof event === 'string' || !isSimple(event) || behind.has(job) || this.#jobs.has(job)) behind.add(job);
+      else simple.set(event, message);
+    }
+    const taken = simple.size < 2 ? new Set<JsMsg>() : await this.#applyMany(simple);
+    for (const [i, message] of messages.entries()) if (!taken.has(message)) this.#enqueue(message, events[i] ?? '');
+  }
+
+  /** Those that are in MySQL, and acknowledged. Never rejects: where it fails, each is tried by itself. */
+  async #applyMany(events: ReadonlyMap<SimpleEvent, JsMsg>): Promise<Set<JsMsg>> {
+    try {
+      const done = await inTransaction(this.#plane.database, (manager) => applyMany(manager, [...events.keys()]));
+      await failpoint('center.ingested');
+      this.#tellHave(done);
+      const messages = done.flatMap((event) => events.get(event) ?? []);
+      for (const message of messages) message.ack();
+      return new Set(messages);
+    } catch (error) {
+      if (!isDatabaseAway(error))
+        this.#plane.log.warn({ err: error }, 'Events could not be ingested together; each is tried alone.');
+      return new Set();
+    }
+  }
+
+  #enqueue(message: JsMsg, event: JobEvent | string): void {
+    const key = jobOf(message);
     const before = this.#jobs.get(key) ?? Promise.resolve();
-    const work = before.then(() => this.#take(message));
+    const work = before.then(() => this.#take(message, event));
     this.#jobs.set(key, work);
     void work.then(() => {
       if (this.#jobs.get(key) === work) this.#jobs.delete(key);
     });
   }
 
-  /** Never rejects: what cannot be taken comes again. */
-  async #take(message: JsMsg): Promise<void> {
+  /** `event`, or why it is none. Never rejects: what cannot be taken comes again. */
+  async #take(message: JsMsg, event: JobEvent | string): Promise<void> {
     if (isProbe(message.subject)) {
       message.ack();
       return;
     }
     try {
-      const event = parseEvent(message.subject, message.data);
       if (typeof event === 'string') await this.#bury(message, event);
       else await this.#apply(message, event);
     } catch (error) {
@@ -150,7 +197,7 @@ export class Ingest implements Part {
       throw error;
     }
     await failpoint('center.ingested');
-    this.#tellHave(event);
+    this.#tellHave([event]);
     message.ack();
     if (WRITES_COMMANDS.has(event.type)) this.#told.poke();
     else if (event.type === 'succeeded' || event.type === 'cancelled') this.#told.roomMade();
@@ -161,11 +208,16 @@ export class Ingest implements Part {
     await bury(this.#plane.database, message.subject, reason, message.data);
     // The node must not keep what no center will ever take.
     const known = envelopeOf(message.data);
-    if (known !== null && known.node === message.subject.split('.')[3]) this.#tellHave(known);
+    if (known !== null && known.node === message.subject.split('.')[3]) this.#tellHave([known]);
     message.term();
   }
 
-  #tellHave({ node, job_id, attempt, seq }: Pick<Envelope, 'node' | 'job_id' | 'attempt' | 'seq'>): void {
-    tellNode(this.#plane.nc, node, 'have', { events: [{ job_id, attempt, seq }] });
+  #tellHave(events: readonly Pick<Envelope, 'node' | 'job_id' | 'attempt' | 'seq'>[]): void {
+    for (const node of new Set(events.map((event) => event.node))) {
+      const had = events.filter((event) => event.node === node).map(({ job_id, attempt, seq }) => ({ job_id, attempt, seq }));
+      tellNode(this.#plane.nc, node, 'have', { events: had });
+    }
   }
 }
+
+const jobOf = (message: JsMsg): string => message.subject.split('.')[4] ?? '';

@@ -1,5 +1,5 @@
 /**
- * The only place that changes a job's state. The caller holds the job's row lock (`lockJob`) and its transaction; the
+ * The only place that changes a job's state (`transition-many.ts` does the same to many jobs at once). The caller holds the job's row lock (`lockJob`) and its transaction; the
  * history, the deadline and, at the end, the claims and what the kind means for blocks and pools go with it.
  */
 import { isTerminal, JOB_STATE_RULES, type JobState, mayFollow, PermanentError } from '@openservice/domain';
@@ -34,7 +34,7 @@ export async function addHistory(
 }
 
 /** Events may be lost or overtake each other, so a job may be seen first in a later state: it then ran, unseen. */
-function waypoint(from: JobState, to: JobState): JobState[] | null {
+export function waypoint(from: JobState, to: JobState): JobState[] | null {
   if (mayFollow(from, to)) return [to];
   if (mayFollow(from, 'running') && mayFollow('running', to)) return ['running', to];
   return null;
@@ -127,34 +127,3 @@ export async function newAttempt(manager: EntityManager, job: Job, why: string, 
   else await commandRun(manager, job, delayMs);
   return true;
 }
-
-/** The relay has sent these: many at once, as `move` to `dispatched` where the job is still queued at that attempt. */
-export async function dispatched(manager: EntityManager, sent: readonly { job_id: string; attempt: number }[]): Promise<void> {
-  if (sent.length === 0) return;
-  const attempts = new Map(sent.map((one) => [one.job_id, one.attempt]));
-  const queued = await manager.query<{ id: string; attempt: number }[]>(
-    `SELECT id, attempt FROM jobs FORCE INDEX (PRIMARY) WHERE id IN (${marks(attempts.size)}) AND state = 'queued' ORDER BY id FOR UPDATE`,
-    [...attempts.keys()],
-  );
-  const moved = queued.filter(({ id, attempt }) => attempts.get(id) === attempt);
-  if (moved.length === 0) return;
-  await manager.query(
-    `INSERT INTO job_transitions (job_id, attempt, from_state, to_state, note, at)
-     VALUES ${moved.map(() => `(?, ?, 'queued', 'dispatched', NULL, ${NOW})`).join(', ')}`,
-    moved.flatMap(({ id, attempt }) => [id, attempt]),
-  );
-  await manager.query(
-    `UPDATE jobs SET state = 'dispatched', deadline_at = ${fromNow(JOB_STATE_RULES.dispatched.deadlineMs ?? 0)}
-     WHERE id IN (${marks(moved.length)})`,
-    moved.map(({ id }) => id),
-  );
-  // As recordJobEvent does for one.
-  await manager.query(
-    `INSERT INTO events (type, job_id, block_id, node_id, data, at)
-     SELECT 'job.dispatched', id, block_id, node_id, JSON_OBJECT('kind', kind, 'state', 'dispatched', 'from_state', 'queued',
-       'attempt', attempt, 'note', NULL), ${NOW} FROM jobs WHERE id IN (${marks(moved.length)})`,
-    moved.map(({ id }) => id),
-  );
-}
-
-const marks = (count: number): string => Array.from({ length: count }, () => '?').join(', ');

@@ -4,7 +4,7 @@ import { PROTOCOL_VERSION } from '@openservice/protocol';
 import { childTraceparent } from '@openservice/runtime';
 import { type DataSource, inTransaction } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
-import { dispatched } from '../jobs/transition.ts';
+import { dispatched } from '../jobs/transition-many.ts';
 
 const BATCH = 64;
 /** A command nobody has answered goes again after 5, 10, 20, 40, then every 60 s. */
