@@ -16,10 +16,11 @@ function gauge(name: string, help: string, samples: [labels: string, value: numb
 const byState = (rows: Count[]): [string, number][] => rows.map((row) => [`state="${escaped(row.label)}"`, Number(row.n)]);
 
 export async function metricsText(database: DataSource): Promise<string> {
-  const [jobs, nodes, outbox, dead] = await Promise.all([
+  const [jobs, nodes, outbox, held, dead] = await Promise.all([
     database.query<Count[]>('SELECT state AS label, COUNT(*) AS n FROM jobs GROUP BY state'),
     database.query<Count[]>('SELECT state AS label, COUNT(*) AS n FROM nodes GROUP BY state'),
     database.query<Count[]>("SELECT '' AS label, COUNT(*) AS n FROM outbox WHERE status = 'pending'"),
+    database.query<Count[]>("SELECT '' AS label, COUNT(*) AS n FROM outbox WHERE status = 'held'"),
     database.query<Count[]>("SELECT '' AS label, COUNT(*) AS n FROM dead_letters WHERE outcome IS NULL OR outcome = 'refused'"),
   ]);
   const memory = process.memoryUsage();
@@ -27,6 +28,7 @@ export async function metricsText(database: DataSource): Promise<string> {
     gauge('openservice_jobs', 'Jobs by state.', byState(jobs)),
     gauge('openservice_nodes', 'Nodes by state.', byState(nodes)),
     gauge('openservice_outbox_pending', 'Commands that a node has not acknowledged.', [['', Number(outbox[0]?.n ?? 0)]]),
+    gauge('openservice_outbox_held', 'Commands to run that wait for room under a max_jobs.', [['', Number(held[0]?.n ?? 0)]]),
     gauge('openservice_dead_letters', 'Messages that could not be understood.', [['', Number(dead[0]?.n ?? 0)]]),
     gauge('process_resident_memory_bytes', 'Resident memory of this center.', [['', memory.rss]]),
     gauge('nodejs_heap_used_bytes', 'JavaScript heap in use.', [['', memory.heapUsed]]),

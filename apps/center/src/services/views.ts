@@ -1,5 +1,5 @@
 /** Rows as the API shows them. Secrets stop here: no view has a secret_key, access keys are masked. */
-import { isTerminal } from '@openservice/domain';
+import { isPausable } from '@openservice/domain';
 import type { Block, BlockSet, Job, JobTransition, Node, Pool, Replica } from '@openservice/store';
 
 const time = (at: Date): string => at.toISOString();
@@ -98,7 +98,7 @@ export function jobView(job: Job, waitingFor: string | null) {
     result_block_id: job.result_block_id,
     attempt: job.attempt,
     priority: job.priority,
-    pause_requested: job.pause_wanted && job.state !== 'paused' && !isTerminal(job.state),
+    pause_requested: job.pause_wanted && isPausable(job.state),
     waiting_for: waitingFor,
     next_attempt_at: job.state === 'queued' ? timeOrNull(job.next_attempt_at) : null,
     bytes_total: job.bytes_total,
