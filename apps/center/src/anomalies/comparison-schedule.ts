@@ -30,7 +30,10 @@ export async function takeDue(database: DataSource): Promise<string | null> {
 export async function compared(database: DataSource, poolId: string, done: boolean): Promise<void> {
   const next = done ? COMPARE_EVERY_MS : AGAIN_MS;
   // Asked for meanwhile: then it is due at once.
-  await database.query(`UPDATE pool_comparisons SET next_at = LEAST(next_at, ${fromNow(next)}) WHERE pool_id = ?`, [poolId]);
+  await database.query(
+    `UPDATE pool_comparisons SET next_at = IF(next_at <= ${NOW}, next_at, ${fromNow(next)}) WHERE pool_id = ?`,
+    [poolId],
+  );
 }
 
 /** As soon as a center has time for it; `poolId` left out: all. How many pools that are. */

@@ -16,7 +16,8 @@ interface Open {
   after: string;
   blocks: AsyncIterator<Listed>;
   stop: AbortController;
-  timer: NodeJS.Timeout;
+  /** While nobody goes on with it. */
+  timer?: NodeJS.Timeout;
 }
 
 /** Remembers where each pool's list is, so that the next page does not begin the list again. One list a pool: who comes between begins anew. */
@@ -80,7 +81,7 @@ export class PoolBlocks {
       }
       yield* damaged;
     }
-    return { after: '', blocks: blocks(), stop, timer: setTimeout(() => undefined, 0) };
+    return { after: '', blocks: blocks(), stop };
   }
 
   /** One that cannot be looked at is damaged, hence there. */
