@@ -2,6 +2,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PermanentError } from '@openservice/domain';
+import { FAULTS } from './faults/all.ts';
 
 export interface ChaosOptions {
   /** Of faults and load; starting, healing and checking come on top. */
@@ -12,7 +13,7 @@ export interface ChaosOptions {
   dir: string;
   /** Leaves the directory in any case. */
   keep: boolean;
-  /** Only these kinds of faults; empty: all. */
+  /** Only these kinds of faults; empty: all; `none`. */
   only: string[];
 }
 
@@ -29,6 +30,12 @@ export function chaosOptions(args: string[]): ChaosOptions {
   const flags = { keep: { type: 'boolean', default: false }, fault: { type: 'string', multiple: true } } as const;
   try {
     const { values } = parseArgs({ args: args.filter((arg) => arg !== '--'), options: { ...strings, ...flags } });
+    const only = values.fault ?? [];
+    const kinds = ['none', ...new Set(FAULTS.map(({ kind }) => kind))];
+    const unknown = only.find((kind) => !kinds.includes(kind));
+    if (unknown !== undefined) {
+      throw new PermanentError('invalid_argument', `--fault must be one of ${kinds.join(', ')}, not "${unknown}". ${USAGE}`);
+    }
     const seed = number('seed', values.seed ?? String(Date.now() % 1_000_000), 0, 2 ** 31, true);
     return {
       minutes: number('minutes', values.minutes ?? '2', 0.1, 600, false),
@@ -36,7 +43,7 @@ export function chaosOptions(args: string[]): ChaosOptions {
       clients: number('clients', values.clients ?? '4', 1, 16, true),
       dir: resolve(values.dir ?? join(tmpdir(), `openservice-chaos-${seed}-${process.pid}`)),
       keep: values.keep,
-      only: values.fault ?? [],
+      only,
     };
   } catch (error) {
     if (error instanceof PermanentError) throw error;
