@@ -11,7 +11,7 @@ import { Asker } from './asker.ts';
 import { planned } from './plan.ts';
 
 /** While so many of its jobs run, a client makes no more. */
-const MOST_RUNNING = 8;
+const MOST_RUNNING = 12;
 const ANSWER_LIMIT_MS = 12_000;
 
 export interface ClientOptions {
@@ -59,7 +59,10 @@ export class Client {
 
   /** Looks how its jobs are doing. */
   async observe(most = 4): Promise<void> {
-    for (const job of this.model.runningJobs.slice(0, most)) {
+    const running = this.model.runningJobs;
+    // Not always the same: the oldest may stand still for long.
+    const from = running.length > most ? this.#turn++ % running.length : 0;
+    for (const job of [...running.slice(from), ...running.slice(0, from)].slice(0, most)) {
       const answer = await this.#asker.look(`/jobs/${job.id}`, 2_000);
       const state = answer?.body.job?.state as string | undefined;
       if (answer?.status !== 200 || state === undefined || state === job.state) continue;
