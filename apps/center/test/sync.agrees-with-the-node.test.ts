@@ -118,7 +118,7 @@ describe('sync and reconcile', function () {
     expect(await count(database, 'job_transitions WHERE job_id = ? AND note IS NOT NULL', [running]), 'noted once').to.equal(1);
   });
 
-  it('a silent node is suspect, then offline, and online with its next heartbeat', async () => {
+  it('a silent node is suspect, then offline; a heartbeat gives it no lease, and a sync has it online', async () => {
     const state = async () => (await database.query<{ state: string }[]>("SELECT state FROM nodes WHERE id = 'n1'"))[0]?.state;
     await nodeSeen(40);
     await reconcile.pass();
@@ -126,8 +126,15 @@ describe('sync and reconcile', function () {
     await nodeSeen(70);
     await reconcile.pass();
     expect(await state()).to.equal('offline');
-    expect((await node.heartbeat()).sync).to.equal(true);
+    expect(await node.heartbeat()).to.deep.equal({ lease_ms: 1, sync: true });
+    expect(await state()).to.equal('offline');
+    expect((await node.sync()).lease_ms).to.equal(30_000);
     expect(await state()).to.equal('online');
+    await nodeSeen(20);
+    expect(await node.heartbeat(), 'it has its lease yet').to.deep.equal({ lease_ms: 30_000, sync: false });
+    await nodeSeen(31);
+    expect(await node.heartbeat(), 'it has not, though nobody has noticed').to.deep.equal({ lease_ms: 1, sync: true });
+    await node.sync();
   });
 
   it('a cancelled job of a node that is gone ends once its lease has surely ended', async () => {

@@ -116,10 +116,10 @@ async function isOverdue(manager: EntityManager, jobId: string): Promise<boolean
   return rows.length > 0;
 }
 
-/** For how long the node has not been heard of, ms; null when it never was. */
+/** For how long the node has not been heard of, ms; null when it never was. It stays so until the transaction ends: a sync waits, and then sees what became of its jobs. */
 async function silence(manager: EntityManager, nodeId: string): Promise<number | null> {
   const [row] = await manager.query<{ ms: string | number }[]>(
-    `SELECT TIMESTAMPDIFF(MICROSECOND, last_seen_at, ${NOW}) / 1000 AS ms FROM nodes WHERE id = ?`,
+    `SELECT TIMESTAMPDIFF(MICROSECOND, last_seen_at, ${NOW}) / 1000 AS ms FROM nodes WHERE id = ? LOCK IN SHARE MODE`,
     [nodeId],
   );
   return row === undefined ? null : Number(row.ms);

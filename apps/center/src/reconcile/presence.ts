@@ -1,6 +1,6 @@
 /** Which nodes are there, by the database's clock. */
 import type { DataSource } from '@openservice/store';
-import { fromNow, NOW } from '../jobs/clock.ts';
+import { fromNow } from '../jobs/clock.ts';
 import { DEFAULT_TIMES, type Times } from '../plane.ts';
 
 /** What a node that has gone offline had is looked at now, not when its deadline passes. */
@@ -29,5 +29,5 @@ async function markOffline(database: DataSource, nodeId: string, times: Times): 
     [nodeId],
   );
   if (affectedRows === 0) return;
-  await database.query(`UPDATE jobs SET deadline_at = ${NOW} WHERE node_id = ? AND state IN (${AT_NODE})`, [nodeId]);
+  await database.query(`UPDATE jobs SET deadline_at = ${fromNow(-1_000)} WHERE node_id = ? AND state IN (${AT_NODE})`, [nodeId]);
 }
