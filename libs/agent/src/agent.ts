@@ -7,6 +7,8 @@ import type { Command, InstanceReport, Verdict } from '@openservice/protocol';
 import type { Logger } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
 import { Commands } from './commands.ts';
+import { Health } from './health.ts';
+import { diskCheck, journalCheck, redisCheck } from './health-checks.ts';
 import { type AttemptKey, Journal } from './journal/journal.ts';
 import { hasWish, type Place } from './journal/wishes.ts';
 import { Outbox } from './outbox.ts';
@@ -14,6 +16,10 @@ import type { HandlerTable } from './port.ts';
 import { type NodeDescription, Presence, type SyncLimits } from './presence.ts';
 import { Queues } from './queue.ts';
 import { Runner } from './runner.ts';
+
+const HEALTH_EVERY_MS = 5000;
+const PROBE_LIMIT_MS = 5000;
+const REDIS_AWAY_MS = 60_000;
 
 export interface AgentOptions {
   nodeId: string;
@@ -35,6 +41,8 @@ export interface AgentOptions {
   log: Logger;
   /** Most time for runs to stop, ms. Default 8 s. */
   stopLimitMs?: number;
+  /** ms between two looks at the node's own health. Default 5 s. */
+  healthEveryMs?: number | undefined;
 }
 
 export interface Agent {
@@ -44,6 +52,8 @@ export interface Agent {
   stop(): Promise<void>;
   /** The center has these events: for the node's `have` endpoint. */
   have(events: readonly { job_id: string; attempt: number; seq: number }[]): void;
+  /** Why the node is unwell, a sentence: it sends no heartbeat then. Null: it is well. */
+  readonly unwell: string | null;
 }
 
 /** PermanentError `data_dir_in_use`, `data_dir_unusable`, `incomplete_handlers`. */
@@ -74,6 +84,7 @@ class NodeAgent implements Agent {
   readonly #presence: Presence;
   readonly #runner: Runner;
   readonly #queues: Queues;
+  readonly #health: Health;
   readonly #commands: Commands;
   #stopped: Promise<void> | undefined;
 
@@ -96,6 +107,7 @@ class NodeAgent implements Agent {
       instances: options.instances,
       journal,
       log,
+      unwell: () => this.#health.reason,
       onVerdict: (key, verdict) => this.#onVerdict(key, verdict),
       onSynced: () => this.#commands.onSynced(),
       onTokenKey: options.onTokenKey,
@@ -105,6 +117,13 @@ class NodeAgent implements Agent {
     const awaitLease = (signal: AbortSignal): Promise<void> => this.#presence.awaitLease(signal);
     this.#runner = new Runner({ nc, nodeId, journal, outbox: this.#outbox, handlers, log, assertLease, awaitLease });
     this.#queues = new Queues({ redisUrl: options.redisUrl, nodeId, journal, runner: this.#runner, handlers, log });
+    this.#health = new Health({
+      checks: [diskCheck(options.dataDir), journalCheck(journal), redisCheck(() => this.#queues.ping(), REDIS_AWAY_MS)],
+      everyMs: options.healthEveryMs ?? HEALTH_EVERY_MS,
+      limitMs: PROBE_LIMIT_MS,
+      log,
+      onWell: () => this.#presence.sync(),
+    });
     this.#commands = new Commands({
       nc,
       nodeId,
@@ -118,6 +137,7 @@ class NodeAgent implements Agent {
   start(): void {
     for (const row of this.#journal.open()) if (row.cancel !== null || row.wish !== null) this.#runNow(row);
     this.#queues.start();
+    void this.#health.start();
     this.#presence.start();
     this.#commands.start();
     this.#outbox.kick();
@@ -126,6 +146,7 @@ class NodeAgent implements Agent {
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
       await this.#commands.stop();
+      await this.#health.stop();
       await this.#runner.stop(this.#options.stopLimitMs ?? 8000);
       await this.#queues.stop();
       await this.#presence.stop();
@@ -139,6 +160,10 @@ class NodeAgent implements Agent {
     if (this.#stopped) return;
     this.#journal.dropEvents(events.map(({ job_id, attempt, seq }) => ({ jobId: job_id, attempt, seq })));
     this.#outbox.kick();
+  }
+
+  get unwell(): string | null {
+    return this.#health.reason;
   }
 
   #journalCommand(command: Command, place: Place): void {

@@ -1,7 +1,7 @@
 /**
  * Tells the centers that this node is there and what it holds, and does what they answer. The lease runs from the moment a
- * heartbeat was sent, on the process's own monotonic clock. While the journal cannot be written no heartbeat is sent: a node that
- * cannot remember must not be given work.
+ * heartbeat was sent, on the process's own monotonic clock. While the node is unwell (its disk, journal or Redis, see health.ts) neither
+ * heartbeat nor sync is sent: a node that cannot remember, or cannot work, must not be given work.
  */
 import { asOpenServiceError, FencedError } from '@openservice/domain';
 import type { InstanceReport, Verdict } from '@openservice/protocol';
@@ -36,6 +36,8 @@ export interface PresenceOptions {
   instances: (() => Promise<InstanceReport[]>) | undefined;
   journal: Journal;
   log: Logger;
+  /** Why the node must not be given work now; null: it may. */
+  unwell: () => string | null;
   onVerdict: (key: AttemptKey, verdict: Verdict) => void;
   onSynced: () => void;
   /** At each sync: the key that the tokens of the node's pool server are signed with (SPKI DER, base64). */
@@ -99,8 +101,10 @@ export class Presence {
     let lastSync = 0;
     while (!signal.aborted) {
       try {
-        if (!this.#journalTakesWrites()) {
-          await sleep(this.#heartbeatMs, signal);
+        if (this.#options.unwell() !== null) {
+          this.#syncDue = false;
+          await this.#rest(this.#heartbeatMs);
+          this.#syncDue = true;
         } else {
           if (this.#syncDue || performance.now() - lastSync >= SYNC_EVERY_MS) {
             this.#syncDue = false;
@@ -119,17 +123,6 @@ export class Presence {
         this.#note(error);
         await sleep(backoff.next(), signal).catch(() => undefined);
       }
-    }
-  }
-
-  #journalTakesWrites(): boolean {
-    const { journal, log } = this.#options;
-    try {
-      if (!journal.healthy) journal.tryWrite(Date.now());
-      return true;
-    } catch (error) {
-      log.error({ err: error }, 'The journal cannot be written: no heartbeat is sent. Make room on the data directory.');
-      return false;
     }
   }
 

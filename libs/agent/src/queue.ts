@@ -88,6 +88,11 @@ export class Queues {
     else this.#compareNow();
   }
 
+  /** Resolves when Redis answers; waits for it, however long. */
+  async ping(): Promise<void> {
+    await this.#redis.ping();
+  }
+
   /** Lets go of the queues; runs must have been stopped before. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('The node stops.'));

@@ -39,6 +39,7 @@ export async function startToyNode(options: {
   dataDir: string;
   toy: Toy;
   onTokenKey?: ((key: string) => void) | undefined;
+  healthEveryMs?: number | undefined;
   onLimits?: ((limits: SyncLimits) => void) | undefined;
 }): Promise<{ agent: Agent; nc: NatsConnection; stop: () => Promise<void> }> {
   const log = createLog({ name: options.nodeId, level: (process.env.OPENSERVICE_TEST_LOG ?? 'silent') as LogLevel });
@@ -62,6 +63,7 @@ export async function startToyNode(options: {
       describe: () => ({ import_roots: [], pool_endpoint: null, pool_fingerprint: null, nbd_endpoint: null }),
       onTokenKey: options.onTokenKey,
       onLimits: options.onLimits,
+      healthEveryMs: options.healthEveryMs,
       log,
     }),
   );
