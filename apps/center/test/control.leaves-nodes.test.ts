@@ -259,6 +259,19 @@ describe('jobs leave a node', function () {
       expect(await last(id)).to.include('the next begins on node n2 in');
     });
 
+    it('and a job that failed there is retried elsewhere, or refused where only it could do it', async () => {
+      const [free, bound] = [await start(), await start(local)];
+      for (const id of [free, bound]) {
+        await bring(id, 'running');
+        await tell(center, id, 'failed', { error: { code: 'access_denied', message: 'No.' }, transient: false, progress: null });
+      }
+      await post('nodes/n1?action=drain');
+      const next = (await post(`jobs/${free}?action=retry`))['job-id'];
+      expect((await jobOf(center, next)).node_id).to.equal('n2');
+      const refused = await center.send('POST', `jobs/${bound}?action=retry`);
+      expect([refused.status, refused.body.code], refused.text).to.deep.equal([409, 'node_draining']);
+    });
+
     it('and a node that dies while it is drained loses the rest of them', async () => {
       const id = await start();
       await bring(id, 'running');

@@ -27,6 +27,12 @@ export async function nodeForNext(manager: EntityManager, job: Job): Promise<str
   return 'nodeId' in elsewhere ? elsewhere.nodeId : job.node_id;
 }
 
+/** It takes no new work. */
+export async function isDraining(manager: EntityManager, nodeId: string): Promise<boolean> {
+  const state = await stateOfNode(manager, nodeId);
+  return state === 'draining' || state === 'drained';
+}
+
 async function stateOfNode(manager: EntityManager, nodeId: string): Promise<NodeState | null> {
   const [node] = await manager.query<{ state: NodeState }[]>('SELECT state FROM nodes WHERE id = ?', [nodeId]);
   return node?.state ?? null;

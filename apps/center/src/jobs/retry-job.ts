@@ -1,14 +1,16 @@
 /** A job that failed or was cancelled is tried again, as a new job: terminal states stay as they are. */
 import { newId, PermanentError } from '@openservice/domain';
-import type { EntityManager } from '@openservice/store';
+import type { EntityManager, Job } from '@openservice/store';
 import type { JobRequest } from '../services/job-request.ts';
 import { KINDS } from './apply/all.ts';
+import { isDraining, nodeForNext } from './move-away.ts';
 import { submitJob } from './submit-job.ts';
 import { lockJob } from './transition.ts';
 
 /**
  * Starts a new job with the parameters and claims of `jobId`, after looking again at the state of its block and replicas.
- * PermanentError `job_not_found`, or `job_not_retryable` with what stands in the way; ClaimConflictError as submitJob.
+ * It goes to another node where its own is gone or takes no new work. PermanentError `job_not_found`, `node_draining`, or `job_not_retryable` with
+ * what stands in the way; ClaimConflictError as submitJob.
  */
 export async function retryJob(manager: EntityManager, jobId: string, tokenId: string | null = null): Promise<{ jobId: string }> {
   const job = await lockJob(manager, jobId);
@@ -19,7 +21,7 @@ export async function retryJob(manager: EntityManager, jobId: string, tokenId: s
   const next = newId('job');
   const request = {
     kind: job.kind,
-    nodeId: job.node_id,
+    nodeId: await nodeFor(manager, job),
     blockId: job.block_id,
     setId: job.set_id,
     params: job.params,
@@ -33,4 +35,13 @@ export async function retryJob(manager: EntityManager, jobId: string, tokenId: s
   const refused = await KINDS[job.kind].again(manager, job, next);
   if (refused !== null) throw new PermanentError('job_not_retryable', `Job ${jobId} cannot be retried: ${refused}`);
   return { jobId: next };
+}
+
+async function nodeFor(manager: EntityManager, job: Job): Promise<string> {
+  const nodeId = await nodeForNext(manager, job);
+  if (!(await isDraining(manager, nodeId))) return nodeId;
+  throw new PermanentError(
+    'node_draining',
+    `Only node ${nodeId} can do the work of job ${job.id}, and it takes no new jobs; activate it with POST /openstore_v1/nodes/${nodeId}?action=activate.`,
+  );
 }

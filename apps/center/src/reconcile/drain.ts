@@ -5,7 +5,7 @@
 import type { JobState } from '@openservice/domain';
 import { type DataSource, type EntityManager, inTransaction, type Job } from '@openservice/store';
 import { closeCommands, command, neverLeft } from '../jobs/attempts.ts';
-import { moveAway } from '../jobs/move-away.ts';
+import { isDraining, moveAway } from '../jobs/move-away.ts';
 import { addHistory, lockJob } from '../jobs/transition.ts';
 import { otherNode } from '../services/other-node.ts';
 
@@ -68,11 +68,6 @@ export async function askToLeave(database: DataSource, jobId: string, nodeId: st
 async function isHereAlone(manager: EntityManager, job: Job): Promise<boolean> {
   if (job.state !== 'queued' && job.state !== 'paused') return false;
   return neverLeft(manager, job);
-}
-
-async function isDraining(manager: EntityManager, nodeId: string): Promise<boolean> {
-  const rows = await manager.query<unknown[]>("SELECT id FROM nodes WHERE id = ? AND state IN ('draining', 'drained')", [nodeId]);
-  return rows.length === 1;
 }
 
 async function isAsked(manager: EntityManager, job: Job): Promise<boolean> {
