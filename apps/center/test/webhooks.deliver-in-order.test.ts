@@ -1,5 +1,6 @@
 /** Webhooks: signed, in order, at least once, whatever the receiver or a center does. */
 import { createHmac, randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { inTransaction } from '@openservice/store';
 import { expect } from 'chai';
 import { recordEvent } from '../src/events/record.ts';
@@ -95,6 +96,22 @@ describe('webhooks', function () {
       'x-openservice-delivery': `${id}/${event.id}`,
     });
     expect((await deliveries(id))[0]).to.include({ state: 'delivered', tries: 1, status: 200, event_id: event.id });
+  });
+
+  it('the check that the documentation gives takes what was sent, and nothing that was changed or kept', async () => {
+    const docs = await readFile(new URL('../../../docs/events.md', import.meta.url), 'utf8');
+    const code = /```js\n([\s\S]*?)```/.exec(docs)![1]!;
+    const { isOurs } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
+    await create({ secret: 'a secret of ours' });
+    await write('test.one');
+    await deliver();
+    const [{ headers, body }] = receiver.received as [(typeof receiver.received)[number]];
+    const header = String(headers['x-openservice-signature']);
+    expect(isOurs('a secret of ours', header, body)).to.equal(true);
+    expect(isOurs('another secret..', header, body)).to.equal(false);
+    expect(isOurs('a secret of ours', header, `${body} `)).to.equal(false);
+    expect(isOurs('a secret of ours', header.replace(/t=\d+/, 't=1'), body)).to.equal(false);
+    expect(isOurs('a secret of ours', header, body, -60), 'too old').to.equal(false);
   });
 
   it('come in order: those behind one that failed wait for it, and it is tried again later and later', async () => {

@@ -3,7 +3,10 @@ import type { DataSource, EntityManager } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
 import { CONFIRMED_SQL } from '../services/pool-reservation.ts';
 
-export const COMPARE_EVERY_MS = 3_600_000;
+/** Of a directory. */
+const EVERY_MS = 3_600_000;
+/** Of a pool behind a network, where each look at a block is paid for. */
+const EVERY_FAR_MS = 6 * EVERY_MS;
 /** Longer than a comparison takes. */
 const TAKEN_MS = 900_000;
 /** After one that could not be done: its node was away. */
@@ -28,10 +31,10 @@ export async function takeDue(database: DataSource): Promise<string | null> {
 }
 
 export async function compared(database: DataSource, poolId: string, done: boolean): Promise<void> {
-  const next = done ? COMPARE_EVERY_MS : AGAIN_MS;
+  const next = done ? `IF(t.type IN ('local', 'dedup'), ${fromNow(EVERY_MS)}, ${fromNow(EVERY_FAR_MS)})` : fromNow(AGAIN_MS);
   // Asked for meanwhile: then it is due at once.
   await database.query(
-    `UPDATE pool_comparisons SET next_at = IF(next_at <= ${NOW}, next_at, ${fromNow(next)}) WHERE pool_id = ?`,
+    `UPDATE pool_comparisons c JOIN pools t ON t.id = c.pool_id SET c.next_at = IF(c.next_at <= ${NOW}, c.next_at, ${next}) WHERE c.pool_id = ?`,
     [poolId],
   );
 }

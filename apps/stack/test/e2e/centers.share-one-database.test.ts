@@ -1,5 +1,8 @@
 /** Two centers on one MySQL and NATS: each answers whatever was begun at the other. */
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { createConnection } from 'mysql2/promise';
@@ -85,6 +88,51 @@ describe('two centers', function () {
       stop.abort();
       expect(text).to.match(/event: job.queued[\s\S]*event: job.running[\s\S]*event: job.succeeded/);
     }
+  });
+
+  it('tell a webhook each event once and in order, whichever of them has it, through the end of one', async () => {
+    const { system, apis, processes } = centers;
+    const seen: { id: number; type: string; job_id: string }[] = [];
+    const receiver = createServer((request, response) => {
+      let body = '';
+      request.on('data', (part: Buffer) => {
+        body += part.toString('utf8');
+      });
+      request.on('end', () => {
+        seen.push(JSON.parse(body));
+        response.end();
+      });
+    });
+    receiver.listen(0, '127.0.0.1');
+    await once(receiver, 'listening');
+    const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
+    await apis[0].ok('PUT', '/webhooks', { name: 'e2e', url, types: ['job'] });
+    const pool = await localPool(system);
+    const first = await startImport(system, pool.id, await diskFile(system, 3));
+    await apis[1].succeeded(first.jobId);
+    await processes[1].kill('SIGTERM');
+    const second = await startImport(system, pool.id, await diskFile(system, 3));
+    await apis[0].succeeded(second.jobId);
+    const { webhooks } = (await apis[0].ok('GET', '/webhooks')).body;
+    await apis[0].until(
+      `/openstore_v1/webhooks/${webhooks[0].id}/deliveries?limit=1000`,
+      ({ body }) =>
+        body.deliveries.some(
+          (one: { event: { type: string; job_id: string } }) =>
+            one.event.type === 'job.succeeded' && one.event.job_id === second.jobId,
+        ) && body.deliveries.every((one: { state: string }) => one.state === 'delivered'),
+    );
+    processes[1].start();
+    receiver.close();
+    receiver.closeAllConnections();
+    const ids = seen.map(({ id }) => id);
+    expect(ids).to.deep.equal([...new Set(ids)].sort((a, b) => a - b));
+    for (const { jobId } of [first, second]) {
+      const types = seen.filter((event) => event.job_id === jobId).map(({ type }) => type);
+      expect(types[0]).to.equal('job.queued');
+      expect(types.filter((type) => type === 'job.succeeded')).to.have.length(1);
+    }
+    await centers.ready();
   });
 
   it('that start at the same moment on an empty database migrate it once, and are both ready', async () => {
