@@ -4,6 +4,7 @@ import { alone, isDatabaseAway } from '@openservice/store';
 import type { NodeCalls } from '../http/deps.ts';
 import { type Plane, timesOf } from '../plane.ts';
 import { dropAbandoned } from './abandoned-content.ts';
+import { afterSetBack } from './clock-steps.ts';
 import { Drains } from './drain.ts';
 import { Hearing } from './hearing.ts';
 import { actOnOverdue } from './overdue.ts';
@@ -50,7 +51,9 @@ export class Reconcile extends Periodic {
       if (await purgeTrash(database)) poke();
       await giveUpContent(database);
       await dropAbandoned({ ...this.#plane, ...this.#others });
-      if (this.#passes++ % SWEEP_EVERY === 0) await sweep(database);
+      if (this.#passes++ % SWEEP_EVERY !== 0) return;
+      await afterSetBack(database);
+      await sweep(database);
     });
   }
 
