@@ -37,7 +37,8 @@ export async function startToyNode(options: {
   redisUrl: string;
   nodeId: string;
   dataDir: string;
-  toy: Toy;
+  /** What the handlers do; or handlers of one's own. */
+  toy: Toy | HandlerTable;
   onTokenKey?: ((key: string) => void) | undefined;
   healthEveryMs?: number | undefined;
   onLimits?: ((limits: SyncLimits) => void) | undefined;
@@ -59,7 +60,7 @@ export async function startToyNode(options: {
       dataDir: options.dataDir,
       nats: nc,
       redisUrl: options.redisUrl,
-      handlers: toyHandlers(options.toy),
+      handlers: 'run' in options.toy ? toyHandlers(options.toy as Toy) : options.toy,
       describe: () => ({ import_roots: [], pool_endpoint: null, pool_fingerprint: null, nbd_endpoint: null }),
       onTokenKey: options.onTokenKey,
       onLimits: options.onLimits,
