@@ -17,6 +17,7 @@ const TABLES = [
     expires_at DATETIME(3) NULL,
     dismissed_at DATETIME(3) NULL,
     UNIQUE KEY anomalies_what (kind, scope, resource),
+    KEY anomalies_scope (scope),
     KEY anomalies_expires (expires_at)
   )`,
   `CREATE TABLE IF NOT EXISTS pool_comparisons (

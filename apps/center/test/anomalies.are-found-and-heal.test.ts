@@ -11,6 +11,8 @@ import { bury } from '../src/ingest/dead-letters.ts';
 import { count } from './support/database.ts';
 import { type HttpCenter, httpCenter } from './support/http-center.ts';
 
+const never = new AbortController().signal;
+
 describe('anomalies', function () {
   this.timeout(60_000);
   let center: HttpCenter;
@@ -113,7 +115,7 @@ describe('anomalies', function () {
       await center.database.query("UPDATE replicas SET state = 'deleting' WHERE block_id = ?", [going]);
       await center.database.query("UPDATE replicas SET state = 'creating' WHERE block_id = ?", [coming]);
       holds.add(block).add(coming);
-      expect(await comparePool(center.deps, pool)).to.equal(0);
+      expect(await comparePool(center.deps, pool, never)).to.equal(0);
       expect(center.nodes.calls.at(-1)).to.include({ nodeId: 'n1', method: 'pool_blocks' });
     });
 
@@ -121,7 +123,7 @@ describe('anomalies', function () {
       const missing = await center.block([pool]);
       const unknown = newId('block');
       holds.add(unknown);
-      expect(await comparePool(center.deps, pool)).to.equal(2);
+      expect(await comparePool(center.deps, pool, never)).to.equal(2);
       expect(await kinds()).to.deep.equal([
         `missing_replica pool:${pool}/block:${missing}`,
         `unknown_block pool:${pool}/block:${unknown}`,
@@ -132,8 +134,27 @@ describe('anomalies', function () {
         .and.to.include(`DELETE /blocks/${missing}?pool_id=${pool}`);
       holds.delete(unknown);
       holds.add(missing);
-      await comparePool(center.deps, pool);
+      await comparePool(center.deps, pool, never);
       expect(await kinds()).to.deep.equal([]);
+    });
+
+    it("of a pool behind another center, that one's blocks are nobody's to list; of one that was deleted, nothing is", async () => {
+      holds.add(newId('block'));
+      await center.database.query("UPDATE pools SET type = 'remote', node_id = NULL, host = 'far', port = 1 WHERE id = ?", [
+        pool,
+      ]);
+      const missing = await center.block([pool]);
+      expect(await comparePool(center.deps, pool, never)).to.equal(1);
+      expect(await kinds()).to.deep.equal([`missing_replica pool:${pool}/block:${missing}`]);
+      await center.database.query('DELETE FROM pools');
+      await lookAtDatabase(center.database);
+      expect(await kinds()).to.deep.equal([]);
+    });
+
+    it('a stop does not wait for a pool that is listed', async () => {
+      const stop = new AbortController();
+      center.nodes.answers.pool_blocks = () => new Promise(() => stop.abort(new Error('stops')));
+      expect(await comparePool(center.deps, pool, stop.signal).catch((error: Error) => error.message)).to.equal('stops');
     });
 
     it('what only changes while it is looked at is not listed', async () => {
@@ -164,6 +185,7 @@ describe('anomalies', function () {
           } as never,
         },
         pool,
+        never,
       );
       expect(await compared).to.equal(0);
     });
@@ -173,12 +195,12 @@ describe('anomalies', function () {
       for (const id of ids) holds.add(id);
       const rows = ids.slice(3).map((id) => `('${id}', '${pool}', 'available', UTC_TIMESTAMP(3))`);
       await center.database.query(`INSERT INTO replicas (block_id, pool_id, state, created_at) VALUES ${rows.join(', ')}`);
-      expect(await comparePool(center.deps, pool)).to.equal(3);
+      expect(await comparePool(center.deps, pool, never)).to.equal(3);
       const pages = center.nodes.calls.filter(({ request }) => (request as { ids?: unknown }).ids === null);
       expect(pages).to.have.length(3);
       // Those that were listed once and cannot be listed now stay.
       center.nodes.away('pool_blocks');
-      await comparePool(center.deps, pool).catch((error) => expect(error).to.be.instanceOf(TransientError));
+      await comparePool(center.deps, pool, never).catch((error) => expect(error).to.be.instanceOf(TransientError));
       expect(await kinds()).to.have.length(3);
     });
 

@@ -7,7 +7,7 @@
  * - missing: the center had it available, then the pool did not have it, then the center still has it available. A row is available only
  *   after the commit, and is something else before a block is removed.
  */
-import type { NodeReply } from '@openservice/runtime';
+import { type NodeReply, orAborted } from '@openservice/runtime';
 import { type DataSource, inTransaction } from '@openservice/store';
 import type { AppDeps } from '../http/deps.ts';
 import { findPool } from '../services/lookups.ts';
@@ -23,17 +23,22 @@ type Listed = NodeReply<'pool_blocks'>['blocks'][number];
 export type CompareDeps = Pick<AppDeps, 'database' | 'nodes'>;
 
 /** Anomalies of the pool are then what was found. How many; rejects, and leaves them as they are, when the pool could not be listed. */
-export async function comparePool(deps: CompareDeps, poolId: string): Promise<number> {
+export async function comparePool(deps: CompareDeps, poolId: string, signal: AbortSignal): Promise<number> {
   const { database } = deps;
   const pool = await findPool(database.manager, poolId);
   const node = nodeOfPool(pool) ?? (await anyOnlineNode(database.manager)).id;
   const ask = (request: { after: string } | { ids: string[] }): Promise<NodeReply<'pool_blocks'>> =>
-    deps.nodes.call(
-      node,
-      'pool_blocks',
-      { pool_id: poolId, limit: PAGE, after: '', ids: null, ...request },
-      { timeoutMs: PAGE_LIMIT_MS },
+    orAborted(
+      deps.nodes.call(
+        node,
+        'pool_blocks',
+        { pool_id: poolId, limit: PAGE, after: '', ids: null, ...request },
+        { timeoutMs: PAGE_LIMIT_MS },
+      ),
+      signal,
     );
+  // A pool behind another center may hold that one's blocks, too.
+  const isOurs = pool.type !== 'remote' || pool.node_id !== null;
   const unknown: Listed[] = [];
   const missing: string[] = [];
   for (let after = '', more = true; more; ) {
@@ -42,7 +47,7 @@ export async function comparePool(deps: CompareDeps, poolId: string): Promise<nu
     const upTo = more ? (page.blocks.at(-1)?.id ?? '~') : '~';
     const rows = await rowsBetween(database, poolId, after, upTo);
     const listed = new Set(page.blocks.map(({ id }) => id));
-    if (unknown.length < MOST_FOUND)
+    if (isOurs && unknown.length < MOST_FOUND)
       unknown.push(...page.blocks.filter(({ id, state }) => state === 'committed' && !rows.has(id)));
     if (missing.length < MOST_FOUND)
       missing.push(...[...rows].filter(([id, state]) => state === 'available' && !listed.has(id)).map(([id]) => id));

@@ -25,8 +25,11 @@ export async function noteSync(
   const { node_id: node } = request;
   try {
     const instances = unknownInstances.map((id) => unknownInstance(node, id));
-    const clock = await clockOff(database, node, request.sent_at);
+    const { offMs, listed } = await stateOf(database, node, request.sent_at);
+    const clock = Math.abs(offMs) < CLOCK_OFF_MS ? [] : [clockOff(node, offMs)];
     const jobs = request.held.filter(({ job_id }) => !knownJobs.has(job_id));
+    // Nearly always: nothing to write, and a thousand nodes sync every minute.
+    if (!listed && instances.length + clock.length + jobs.length === 0) return;
     await inTransaction(database, async (manager) => {
       await replaceFound(manager, `sync:${node}`, [...instances, ...clock]);
       for (const { job_id, state } of jobs.slice(0, MOST_JOBS)) {
@@ -64,23 +67,29 @@ function unknownJob(node: string, id: string, finished: boolean): Found {
   };
 }
 
-async function clockOff(database: DataSource, node: string, sentAt: string | undefined): Promise<Found[]> {
-  const sent = Date.parse(sentAt ?? '');
-  if (Number.isNaN(sent)) return [];
-  const [row] = await database.query<{ ms: string | number }[]>(
-    `SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${NOW}) / 1000 AS ms`,
+/** How far the node's clock is ahead of the database's, ms, and whether anything of its syncs is listed. */
+async function stateOf(
+  database: DataSource,
+  node: string,
+  sentAt: string | undefined,
+): Promise<{ offMs: number; listed: boolean }> {
+  const [row] = await database.query<{ ms: string | number; listed: string | number }[]>(
+    `SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${NOW}) / 1000 AS ms,
+       EXISTS (SELECT 1 FROM anomalies WHERE scope = ? AND expires_at IS NULL) AS listed`,
+    [`sync:${node}`],
   );
-  const offMs = sent - Number(row?.ms ?? sent);
-  if (Math.abs(offMs) < CLOCK_OFF_MS) return [];
+  const sent = Date.parse(sentAt ?? '');
+  return { offMs: Number.isNaN(sent) ? 0 : sent - Number(row?.ms ?? sent), listed: Number(row?.listed ?? 0) === 1 };
+}
+
+function clockOff(node: string, offMs: number): Found {
   const by = `${Math.round(Math.abs(offMs) / 1000)} s ${offMs > 0 ? 'ahead of' : 'behind'}`;
-  return [
-    {
-      kind: 'clock_off',
-      resource: `node:${node}`,
-      detail: `The clock of node ${node} is ${by} the database's. Leases go by the database alone; times in logs, tokens and certificates do not.`,
-      remedy: `Set the clocks of node ${node} and of the database server by NTP.`,
-    },
-  ];
+  return {
+    kind: 'clock_off',
+    resource: `node:${node}`,
+    detail: `The clock of node ${node} is ${by} the database's. Leases go by the database alone; times in logs, tokens and certificates do not.`,
+    remedy: `Set the clocks of node ${node} and of the database server by NTP.`,
+  };
 }
 
 /** `work`, whose refusal of an older process is written down before it is told. */

@@ -33,7 +33,7 @@ export class AnomalyLook extends Periodic {
     const pool = await takeDue(database);
     if (pool === null) return false;
     try {
-      const found = await comparePool(this.#deps, pool);
+      const found = await comparePool(this.#deps, pool, this.stopping);
       await compared(database, pool, true);
       if (found > 0) log.warn({ pool_id: pool, found }, 'A pool and the center disagree; see GET /anomalies.');
       return true;
@@ -53,10 +53,20 @@ export class AnomalyLook extends Periodic {
 
 export async function lookAtDatabase(database: DataSource): Promise<void> {
   const found = [...(await deadLetters(database)), ...(await failingWebhooks(database)), ...(await lostInstances(database))];
+  const gone = await deletedPools(database);
   await inTransaction(database, async (manager) => {
     await replaceFound(manager, 'database', found);
+    for (const scope of gone) await replaceFound(manager, scope, []);
     await expireFound(manager);
   });
+}
+
+/** Scopes of pools that are not there any more, and that nobody looks at. */
+async function deletedPools(database: DataSource): Promise<string[]> {
+  const rows = await database.query<{ scope: string }[]>(
+    `SELECT DISTINCT a.scope FROM anomalies a LEFT JOIN pools t ON a.scope = CONCAT('pool:', t.id) WHERE a.scope LIKE 'pool:%' AND t.id IS NULL`,
+  );
+  return rows.map(({ scope }) => scope);
 }
 
 async function deadLetters(database: DataSource): Promise<Found[]> {
