@@ -39,11 +39,13 @@ export async function applyEvent(manager: EntityManager, event: JobEvent): Promi
   if (!current) return 'recorded';
   const isFirst = job.event_seq === 0;
   job.event_seq = event.seq;
-  await manager.query('UPDATE jobs SET event_seq = ? WHERE id = ?', [event.seq, job.id]);
   // Any event of the attempt proves that the node has its command; the first one says so for all.
   if (isFirst) await closeCommands(manager, job.id, { type: 'run' });
   await answered(manager, job, event);
+  const { state } = job;
   await applyCurrent(manager, job, event);
+  // A step has written it.
+  if (job.state === state) await manager.query('UPDATE jobs SET event_seq = ? WHERE id = ?', [job.event_seq, job.id]);
   return 'applied';
 }
 

@@ -51,7 +51,13 @@ export async function move(manager: EntityManager, job: Job, to: JobState, note:
   return step(manager, job, to, note);
 }
 
-async function step(manager: EntityManager, job: Job, to: JobState, note: string | null): Promise<boolean> {
+/** Columns that change with the state. */
+interface More {
+  set: string;
+  values: unknown[];
+}
+
+async function step(manager: EntityManager, job: Job, to: JobState, note: string | null, more?: More): Promise<boolean> {
   const path = waypoint(job.state, to);
   if (path === null) return false;
   for (const state of path) {
@@ -62,8 +68,8 @@ async function step(manager: EntityManager, job: Job, to: JobState, note: string
   const started = path.includes('running') ? `, started_at = COALESCE(started_at, ${NOW})` : '';
   const finished = isTerminal(to) ? `, finished_at = ${NOW}, eta_ms = ${to === 'succeeded' ? '0' : 'NULL'}` : '';
   await manager.query(
-    `UPDATE jobs SET state = ?, next_attempt_at = NULL, deadline_at = ${deadlineMs === null ? 'NULL' : fromNow(deadlineMs)}${started}${finished} WHERE id = ?`,
-    [to, job.id],
+    `UPDATE jobs SET state = ?, event_seq = ?, next_attempt_at = NULL, deadline_at = ${deadlineMs === null ? 'NULL' : fromNow(deadlineMs)}${started}${finished}${more === undefined ? '' : `, ${more.set}`} WHERE id = ?`,
+    [to, job.event_seq, ...(more?.values ?? []), job.id],
   );
   return true;
 }
@@ -75,23 +81,24 @@ export type Ending =
 /** Ends `job` once and for all, and applies what that means. False, and nothing done, when it cannot end so. */
 export async function finish(manager: EntityManager, job: Job, ending: Ending): Promise<boolean> {
   const note = ending.state === 'succeeded' ? null : `${ending.error.code}: ${ending.error.message}`;
-  if (!(await step(manager, job, ending.state, note))) return false;
+  if (!(await step(manager, job, ending.state, note, columnsOf(ending)))) return false;
   const kind = KINDS[job.kind];
   if (ending.state === 'succeeded') {
-    await manager.query('UPDATE jobs SET result = ?, error_code = NULL, error_message = NULL WHERE id = ?', [
-      JSON.stringify(ending.result),
-      job.id,
-    ]);
     await kind.succeeded(manager, job, ending.result);
   } else {
-    const { code, message } = ending.error;
-    await manager.query('UPDATE jobs SET error_code = ?, error_message = ? WHERE id = ?', [code, message.slice(0, 2000), job.id]);
     await kind.ended(manager, job, ending.error);
   }
   await closeCommands(manager, job.id);
   await releaseClaims(manager, job.id);
   await recordBlocks(manager, job);
   return true;
+}
+
+function columnsOf(ending: Ending): More {
+  if (ending.state === 'succeeded')
+    return { set: 'result = ?, error_code = NULL, error_message = NULL', values: [JSON.stringify(ending.result)] };
+  const { code, message } = ending.error;
+  return { set: 'error_code = ?, error_message = ?', values: [code, message.slice(0, 2000)] };
 }
 
 export interface NewAttempt {
