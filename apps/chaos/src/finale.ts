@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { connectNbd } from '@openservice/nbd';
 import type { ApiClient } from '@openservice/testkit';
 import type { Client } from './client/client.ts';
+import { anomaliesOf } from './evidence/anomalies.ts';
 import { difference } from './model/content.ts';
 import { instanceContent } from './model/model.ts';
 import { Random } from './random.ts';
@@ -39,7 +40,7 @@ export async function finale(world: World, clients: readonly Client[], seed: num
       );
     }
   }
-  return { freedLast, restored, live, anomalies: await listAnomalies(api) };
+  return { freedLast, restored, live, anomalies: await anomaliesOf(api, world.servers.mysql.address.url) };
 }
 
 /** Bytes that it freed; null where the job did not succeed, which the checks see as well. */
@@ -88,20 +89,4 @@ async function readLive(uri: string, compare: (bytes: Buffer) => string | null):
   } catch (error) {
     return `it cannot be read: ${(error as Error).message}`;
   }
-}
-
-/** Sentences; none where the center has no such list. */
-async function listAnomalies(api: ApiClient): Promise<string[]> {
-  const { status, body } = await api.get('/anomalies');
-  if (status !== 200) return [];
-  const all = (body.anomalies ?? []) as {
-    kind?: string;
-    state?: string;
-    message?: string;
-    mended?: boolean;
-    resolved_at?: string | null;
-  }[];
-  return all
-    .filter(({ state, resolved_at }) => state !== 'resolved' && state !== 'mended' && (resolved_at ?? null) === null)
-    .map(({ kind, message }) => `${kind ?? 'of no kind'}: ${message ?? ''}`);
 }

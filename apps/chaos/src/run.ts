@@ -21,6 +21,9 @@ import { startWorld, type World } from './stack/world.ts';
 /** Of a client in a minute; a run is bounded by this and by time. */
 const STEPS_A_MINUTE = 150;
 
+/** A job that takes longer after healing is worth a look, though nothing is broken. */
+const SLOW_QUIET_MS = 25_000;
+
 /** The exit code: 0, or 1 where an invariant is broken. */
 export async function run(options: ChaosOptions, signal: AbortSignal): Promise<number> {
   const { dir, seed, minutes } = options;
@@ -118,6 +121,11 @@ async function underFaults(
     broken.push({ check: 'works-again', what: 'After healing, a collection or a restore did not succeed; see above.' });
   const longestRecoveryMs = Math.max(recovery.longestMs, healedMs);
   say(`\n${summary(evidence, clients, faults.done, { linkBytes: world.links.bytes, longestRecoveryMs, quietMs: quiet.tookMs })}`);
+  const slow = quiet.slowest === null || quiet.tookMs < SLOW_QUIET_MS ? null : quiet.slowest;
+  if (slow !== null) {
+    say(`The last to end, ${(quiet.tookMs / 1000).toFixed(1)} s after all was healed:`);
+    say(historyOf({ check: '', what: '', job: slow }, evidence, faults.done, loadBegan));
+  }
   if (broken.length === 0) {
     say(
       `All ${CHECKS.length} invariants hold. Seed ${seed}, ${minutes} minutes, ${Math.round((performance.now() - since) / 1000)} s in all.`,

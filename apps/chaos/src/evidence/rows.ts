@@ -135,3 +135,16 @@ export async function unfinishedJobs(mysqlUrl: string): Promise<{ id: string; ki
     await connection.end();
   }
 }
+
+/** Pools whose comparison was asked for and is not done. One that is done comes again in an hour at the earliest, any other within fifteen minutes. */
+export async function pendingComparisons(mysqlUrl: string): Promise<string[]> {
+  const connection = await createConnection({ uri: mysqlUrl });
+  try {
+    const [rows] = await connection.query<RowDataPacket[]>(
+      'SELECT pool_id FROM pool_comparisons WHERE next_at < UTC_TIMESTAMP() + INTERVAL 30 MINUTE',
+    );
+    return rows.map(({ pool_id }) => pool_id as string);
+  } finally {
+    await connection.end();
+  }
+}
