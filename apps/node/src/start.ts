@@ -166,7 +166,11 @@ async function run(config: NodeConfig): Promise<void> {
         log,
       });
       there.agent = made;
-      await serveNode(nc, nodeId, makeEndpoints({ ...deps, agent: made }), { version, log });
+      await serveNode(nc, nodeId, makeEndpoints({ ...deps, agent: made }), {
+        version,
+        log,
+        stats: () => ({ unwell: made.unwell }),
+      });
       made.start();
     },
     async stop() {

@@ -37,6 +37,8 @@ export type NodeEndpoints = { readonly [M in NodeMethod]: (request: NodeRequest<
 interface ServeOptions {
   version: string;
   log: Logger;
+  /** How the process is, for `nats micro stats`; JSON. */
+  stats?: () => unknown;
 }
 
 /** Answers what nodes ask, as micro service `openservice-center`; of several centers one answers each request. */
@@ -73,6 +75,7 @@ export async function serveNode(
     version: options.version,
     description: `open-node ${nodeId}`,
     metadata: { node: nodeId },
+    ...(options.stats === undefined ? {} : { statsHandler: async () => options.stats?.() ?? null }),
     queue: nodeId,
   });
   for (const method of Object.keys(nodeRpc) as NodeMethod[]) {

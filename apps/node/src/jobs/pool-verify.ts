@@ -7,9 +7,10 @@ import { z } from 'zod';
 import type { JobDeps } from './deps.ts';
 import { ProgressMeter } from './progress-meter.ts';
 import { Repair } from './repair.ts';
-import { checkReplica } from './replica-check.ts';
+import { type CheckOptions, checkReplica } from './replica-check.ts';
 import { bandwidthOf } from './replicate.ts';
 import { damageOf, MAX_DAMAGE, plainResult } from './results.ts';
+import { withStopPoints } from './stop-points.ts';
 
 /** ms between checkpoints while small blocks fly by. */
 const CHECKPOINT_MS = 2000;
@@ -72,7 +73,7 @@ async function readAll(
       };
       // Repairs from nowhere: damaged chunks are marked, so that no new block relies on them.
       const repair = new Repair({ deps, context, pool, block, from: [] });
-      const damage = await checkReplica({
+      const options: CheckOptions = {
         pool,
         block,
         sample: params.sample,
@@ -85,7 +86,12 @@ async function readAll(
           context.progress(meter.read(whole));
         },
         onDamage: (index, inner) => repair.mend(index, inner),
-      });
+      };
+      const damage = await withStopPoints(
+        context,
+        () => state,
+        () => checkReplica(options),
+      );
       // Deleted since the list was read: that is no damage.
       const there = damage.length === 0 || (await isThere(pool, stat, signal));
       if (there) note(state, stat.blockId, damage);

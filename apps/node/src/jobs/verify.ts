@@ -1,16 +1,18 @@
 /**
  * Replicas of a block are read, whole or by sample, and compared with what the block is. Damage is a finding, not a failure of the job; where
- * other replicas may be used, damaged chunks are written anew from them.
+ * other replicas may be used, damaged chunks are written anew from them. Goes on behind the last replica that was done.
  */
 import type { JobContext, JobHandler } from '@openservice/agent';
-import type { JobParams, JobResult } from '@openservice/protocol';
+import { type JobParams, type JobResult, jobResult } from '@openservice/protocol';
 import type { TransferCounters } from '@openservice/transfer';
+import { z } from 'zod';
 import type { JobDeps } from './deps.ts';
 import { ProgressMeter } from './progress-meter.ts';
 import { Repair } from './repair.ts';
 import { checkReplica } from './replica-check.ts';
 import { bandwidthOf } from './replicate.ts';
 import { damageOf, notesOf } from './results.ts';
+import { withStopPoints } from './stop-points.ts';
 
 type Params = JobParams['verify'];
 
@@ -20,6 +22,17 @@ interface Finding {
   notes: string[];
 }
 
+const stateSchema = z.object({
+  /** Of the first pools that are to be verified. */
+  findings: z.array(
+    z.object({
+      replica: jobResult.shape.replicas.element,
+      damage: z.array(z.string()),
+      notes: z.array(z.string()),
+    }),
+  ),
+});
+
 export function verifyHandler(deps: JobDeps): JobHandler<'verify'> {
   return {
     kind: 'verify',
@@ -28,17 +41,18 @@ export function verifyHandler(deps: JobDeps): JobHandler<'verify'> {
       const { block, pool_ids, sample } = context.params;
       const total = block.size * pool_ids.length;
       const meter = new ProgressMeter(0);
-      const findings: Finding[] = [];
+      const findings = readFindings(context.lastCheckpoint, pool_ids);
       const whole: TransferCounters = { bytesTotal: total, bytesDone: 0, bytesSent: 0, bytesSkipped: 0 };
-      for (const [i, poolId] of pool_ids.entries()) {
-        const skippedBefore = whole.bytesSkipped;
-        findings.push(
-          await verifyReplica(deps, context, poolId, (now) => {
-            whole.bytesDone = i * block.size + now.bytesDone;
-            whole.bytesSkipped = skippedBefore + now.bytesSkipped;
+      for (const poolId of pool_ids.slice(findings.length)) {
+        const before = { done: findings.length * block.size, skipped: whole.bytesSkipped };
+        const verify = () =>
+          verifyReplica(deps, context, poolId, (now) => {
+            whole.bytesDone = before.done + now.bytesDone;
+            whole.bytesSkipped = before.skipped + now.bytesSkipped;
             context.progress(meter.read(whole));
-          }),
-        );
+          });
+        findings.push(await withStopPoints(context, () => ({ findings }), verify));
+        if (findings.length < pool_ids.length) await context.checkpoint({ findings });
       }
       // A replica that could not be opened is done with, too.
       whole.bytesDone = total;
@@ -61,6 +75,11 @@ export function verifyHandler(deps: JobDeps): JobHandler<'verify'> {
       // A verify leaves nothing half-made: a chunk is repaired or it is not.
     },
   };
+}
+
+function readFindings(last: unknown, poolIds: readonly string[]): Finding[] {
+  const { findings = [] } = stateSchema.safeParse(last).data ?? {};
+  return findings.every(({ replica }, i) => replica.pool_id === poolIds[i]) ? findings : [];
 }
 
 async function verifyReplica(

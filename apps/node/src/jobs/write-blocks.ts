@@ -81,7 +81,7 @@ export async function writeBlocks(deps: JobDeps, { context, plans, moment }: Wri
           `Pool ${plan.poolId} lost what was prepared of ${plan.block.id}; all is done anew.`,
         );
       }
-      if (prepared === null) prepared = await copy(deps, context, plan, writer!, progress);
+      if (prepared === null) prepared = await copy(deps, context, plan, writer!, progress, () => context.checkpoint(now));
       else progress.skip(plan);
       done.push(prepared);
       now.prepared[plan.block.id] = prepared.rootDigest.toString('hex');
@@ -150,6 +150,7 @@ async function copy(
   plan: BlockPlan,
   writer: BlockWriter,
   progress: Progress,
+  save: () => Promise<void>,
 ): Promise<Prepared> {
   const { signal } = context;
   const source = await plan.openSource(signal);
@@ -162,6 +163,7 @@ async function copy(
       bandwidth: bandwidthOf(context.params),
       limits: deps.limits.of([plan.fromPoolId, plan.poolId]),
       onProgress: (now) => progress.show(now),
+      onCheckpoint: save,
     });
     progress.end(counters);
     if (plan.expectedRoot !== null && !plan.expectedRoot.equals(prepared.rootDigest)) {
