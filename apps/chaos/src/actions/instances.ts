@@ -30,8 +30,11 @@ function onInstance(kind: 'save' | 'rewind' | 'hydrate', weight: number): Action
     weight,
     async run(hands, draw) {
       const instance = someInstance(hands, draw);
-      const pool = draw.pick(hands.pools);
+      const anyPool = draw.pick(hands.pools);
       if (instance === undefined || hands.model.busy(instance.id)) return false;
+      // Near is a directory of its own node.
+      const near = hands.pools.find(({ type, node }) => type !== 'remote' && node === instance.node);
+      const pool = kind === 'hydrate' ? (near ?? anyPool) : anyPool;
       const body = { save: { pool_id: pool.id, name: hands.name }, hydrate: { pool_id: pool.id }, rewind: undefined }[kind];
       const content = kind === 'save' ? { content: instanceContent(instance) } : {};
       await hands.ask({
