@@ -2,12 +2,9 @@
  * For how long this center would have heard of every node that is well: its database and NATS were there, it did run itself, and the database's
  * clock went on as clocks do. Only a silence that is shorter than that says something about a node.
  */
+import { Periodic } from '@openservice/runtime';
 import type { DataSource } from '@openservice/store';
 import { NOW } from '../jobs/clock.ts';
-
-/** Two looks further apart than this, ms: the center itself stood still. */
-const MOST_APART_MS = 20_000;
-const MOST_CLOCK_STEP_MS = 5_000;
 
 interface Look {
   /** Monotonic, ms. */
@@ -16,35 +13,42 @@ interface Look {
   clock: number;
 }
 
-export class Hearing {
+export class Hearing extends Periodic {
   readonly #database: DataSource;
   readonly #isUp: () => boolean;
-  #since: number | null = null;
+  /** Two looks further apart than this, or a clock that went on so much more or less: something stood still, or jumped. */
+  readonly #mostMs: number;
+  #since = 0;
   #last: Look | null = null;
 
-  /** `isUp`: whether NATS is there. */
-  constructor(database: DataSource, isUp: () => boolean) {
+  /** `isUp`: whether NATS is there. `offlineMs`: how long a node may be silent. */
+  constructor(database: DataSource, isUp: () => boolean, offlineMs: number) {
+    super('hearing', offlineMs / 12);
     this.#database = database;
     this.#isUp = isUp;
+    this.#mostMs = offlineMs / 2;
   }
 
-  /** To be called at each pass. For how long, ms; 0 after anything was away. Rejects while the database is. */
-  async look(): Promise<number> {
+  /** Ms; 0 after anything was away, and before the first look. */
+  get heardMs(): number {
+    return this.#last === null ? 0 : this.#last.at - this.#since;
+  }
+
+  async pass(): Promise<void> {
     const last = this.#last;
     this.#last = null;
-    const now = await this.#now();
-    this.#last = now;
-    if (!this.#isUp() || last === null || !wentOn(last, now)) this.#since = now.at;
-    return now.at - (this.#since ?? now.at);
-  }
-
-  async #now(): Promise<Look> {
     const [row] = await this.#database.query<{ clock: string | number }[]>(`SELECT UNIX_TIMESTAMP(${NOW}) * 1000 AS clock`);
-    return { at: performance.now(), clock: Number(row?.clock) };
+    const now = { at: performance.now(), clock: Number(row?.clock) };
+    if (last === null || !this.#isUp() || !this.#wentOn(last, now)) this.#since = now.at;
+    this.#last = now;
   }
-}
 
-function wentOn(before: Look, now: Look): boolean {
-  const [apart, byClock] = [now.at - before.at, now.clock - before.clock];
-  return apart < MOST_APART_MS && Math.abs(byClock - apart) < MOST_CLOCK_STEP_MS;
+  protected onError(): void {
+    // The database is away, which whoever uses it says. The next look begins anew.
+  }
+
+  #wentOn(before: Look, now: Look): boolean {
+    const [apart, byClock] = [now.at - before.at, now.clock - before.clock];
+    return apart < this.#mostMs && Math.abs(byClock - apart) < this.#mostMs;
+  }
 }

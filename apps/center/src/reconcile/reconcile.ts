@@ -35,14 +35,24 @@ export class Reconcile extends Periodic {
     this.#plane = plane;
     this.#others = others;
     this.#drains = new Drains(plane.database);
-    this.#hearing = others.isUp === undefined ? null : new Hearing(plane.database, others.isUp);
+    this.#hearing = others.isUp === undefined ? null : new Hearing(plane.database, others.isUp, timesOf(plane).offlineMs);
+  }
+
+  override async start(): Promise<void> {
+    await this.#hearing?.start();
+    await super.start();
+  }
+
+  override async stop(): Promise<void> {
+    await super.stop();
+    await this.#hearing?.stop();
   }
 
   async pass(): Promise<void> {
     const { database } = this.#plane;
     const { poke } = this.#others;
     const times = timesOf(this.#plane);
-    const wasHeard = this.#hearing === null || (await this.#hearing.look()) >= times.offlineMs;
+    const wasHeard = this.#hearing === null || this.#hearing.heardMs >= times.offlineMs;
     await alone(database, 'reconcile', async () => {
       await markPresence(database, wasHeard, times);
       if (await actOnOverdue(database, { wasHeard, times })) poke();
