@@ -248,6 +248,7 @@ describe('anomalies', function () {
     await lookAtDatabase(database);
     const all = await list();
     expect(all.map(({ kind }) => kind).sort()).to.deep.equal(['dead_letters', 'lost_instance', 'webhook_failing']);
+    expect((await center.send('GET', '/metrics')).text).to.include('openservice_anomalies{kind="lost_instance"} 1');
     expect(all.find(({ kind }) => kind === 'webhook_failing')!.detail)
       .to.include('"failing"')
       .and.to.include('It answered 500.');

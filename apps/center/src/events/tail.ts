@@ -17,7 +17,7 @@ import { watchStates } from './watch.ts';
 
 const LOOK_MS = 500;
 /** Pokes that come closer than this share one look. */
-const REST_MS = 20;
+const REST_MS = 50;
 const WATCH_EVERY_MS = 1_000;
 const AFTER_ERROR_MS = 1_000;
 /** Events in memory, some KiB each at most. */
