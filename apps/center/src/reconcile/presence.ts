@@ -1,5 +1,5 @@
 /** Which nodes are there, by the database's clock. */
-import type { DataSource } from '@openservice/store';
+import { type DataSource, inTransaction } from '@openservice/store';
 import { fromNow } from '../jobs/clock.ts';
 import { DEFAULT_TIMES, type Times } from '../plane.ts';
 
@@ -23,11 +23,13 @@ export async function markPresence(database: DataSource, wasHeard = true, times:
 }
 
 async function markOffline(database: DataSource, nodeId: string, times: Times): Promise<void> {
-  const { affectedRows } = await database.query<{ affectedRows: number }>(
-    `UPDATE nodes SET state = 'offline'
-     WHERE id = ? AND state IN ('online', 'suspect') AND last_seen_at < ${fromNow(-times.offlineMs)}`,
-    [nodeId],
-  );
-  if (affectedRows === 0) return;
-  await database.query(`UPDATE jobs SET deadline_at = ${fromNow(-1_000)} WHERE node_id = ? AND state IN (${AT_NODE})`, [nodeId]);
+  await inTransaction(database, async (manager) => {
+    const { affectedRows } = await manager.query<{ affectedRows: number }>(
+      `UPDATE nodes SET state = 'offline'
+       WHERE id = ? AND state IN ('online', 'suspect') AND last_seen_at < ${fromNow(-times.offlineMs)}`,
+      [nodeId],
+    );
+    if (affectedRows === 0) return;
+    await manager.query(`UPDATE jobs SET deadline_at = ${fromNow(-1_000)} WHERE node_id = ? AND state IN (${AT_NODE})`, [nodeId]);
+  });
 }
