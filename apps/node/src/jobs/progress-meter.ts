@@ -20,9 +20,11 @@ export class ProgressMeter {
 
   read(counters: TransferCounters): Progress {
     const rate = this.#rate(counters.bytesDone);
-    const left = counters.bytesTotal - counters.bytesDone;
+    // What is read (a pool, say) may have grown since it was counted.
+    const total = Math.max(counters.bytesTotal, counters.bytesDone);
+    const left = total - counters.bytesDone;
     return {
-      bytes_total: counters.bytesTotal,
+      bytes_total: total,
       bytes_done: counters.bytesDone,
       bytes_sent: this.#sentBefore + counters.bytesSent,
       bytes_skipped: counters.bytesSkipped,
