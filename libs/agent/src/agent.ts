@@ -18,7 +18,7 @@ import { Queues } from './queue.ts';
 import { Runner } from './runner.ts';
 
 const HEALTH_EVERY_MS = 5000;
-const PROBE_LIMIT_MS = 5000;
+const PROBE_LIMIT_MS = 10_000;
 const REDIS_AWAY_MS = 60_000;
 
 export interface AgentOptions {

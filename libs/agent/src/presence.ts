@@ -145,7 +145,6 @@ export class Presence {
     };
     const reply = await orAborted(callCenter(nc, nodeId, 'sync', request, { timeoutMs: CALL_MS }), this.#stopping.signal);
     this.#heartbeatMs = reply.heartbeat_ms;
-    this.#leaseUntil = sentAt + reply.lease_ms;
     if (reply.pool_token_key !== undefined) onTokenKey?.(reply.pool_token_key);
     onLimits?.(reply.limits);
     journal.tryWrite(Date.now());
@@ -153,6 +152,8 @@ export class Presence {
       if (verdict !== 'continue') log.info({ job_id, attempt, verdict }, 'The center answered for an attempt.');
       onVerdict({ jobId: job_id, attempt }, verdict);
     }
+    // After the verdicts: an attempt that is another node's by now must not find itself leased again.
+    this.#leaseUntil = sentAt + reply.lease_ms;
     if (reply.unknown_instances.length > 0)
       log.warn(
         { instances: reply.unknown_instances },
@@ -168,7 +169,9 @@ export class Presence {
       callCenter(nc, nodeId, 'heartbeat', { node_id: nodeId, epoch }, { timeoutMs: CALL_MS }),
       this.#stopping.signal,
     );
-    this.#leaseUntil = sentAt + reply.lease_ms;
+    // Once it has ended, only a sync gives the lease back.
+    if (performance.now() < this.#leaseUntil) this.#leaseUntil = sentAt + reply.lease_ms;
+    else this.#syncDue = true;
     if (reply.sync) this.#syncDue = true;
   }
 

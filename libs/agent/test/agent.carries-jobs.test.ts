@@ -349,6 +349,35 @@ describe('agent', function () {
     await second.promise;
   });
 
+  it('gets a lease that has ended back from a sync alone, after what that says of its attempts', async () => {
+    center.leaseMs = 1;
+    const running = deferred();
+    const ended = deferred<string>();
+    await start({
+      run: async (context) => {
+        running.resolve();
+        // The lease is there at no time before the verdict is.
+        while (!context.signal.aborted) {
+          try {
+            context.assertLease();
+            ended.resolve('leased');
+          } catch {
+            await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+        }
+        ended.resolve((context.signal.reason as { code: string }).code);
+        throw context.signal.reason;
+      },
+    });
+    await center.run('job-a');
+    await running.promise;
+    const heartbeats = center.heartbeats;
+    await center.until(() => center.heartbeats > heartbeats);
+    center.verdict = 'abort';
+    center.leaseMs = 10_000;
+    expect(await ended.promise).to.equal('fenced');
+  });
+
   it('commits nothing past its lease', async () => {
     center.leaseMs = 1;
     let error: unknown;

@@ -26,6 +26,7 @@ export class StandInCenter {
   /** Copies of events that came again. */
   repeats = 0;
   syncs = 0;
+  heartbeats = 0;
   prepares = 0;
   leaseMs = 10_000;
   answersHave = true;
@@ -68,7 +69,11 @@ export class StandInCenter {
             limits: center.limits,
           };
         },
-        heartbeat: async () => ({ lease_ms: center.leaseMs, sync: false }),
+        heartbeat: async () => {
+          center.heartbeats++;
+          center.#changed();
+          return { lease_ms: center.leaseMs, sync: false };
+        },
         prepare: async () => {
           center.prepares++;
           center.#changed();
