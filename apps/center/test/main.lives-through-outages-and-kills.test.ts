@@ -103,8 +103,11 @@ describe('the center as a process', function () {
     const node = await connectNode();
     const { jobId, to } = await startUpload(database);
     await until('the command', async () => node.commands.length === 1);
+    // One after the other: what comes together is taken in one transaction, and passes the failpoint once.
     await node.send(jobId, 1, 1, 'accepted');
+    await until('accepted', async () => (await stateOf(jobId)) === 'accepted');
     await node.send(jobId, 1, 2, 'running');
+    await until('running', async () => (await stateOf(jobId)) === 'running');
     const end = await node.send(jobId, 1, 3, 'succeeded', uploaded(to));
     expect(await center.gone).to.equal('SIGKILL');
     expect(await stateOf(jobId)).to.equal('succeeded');
