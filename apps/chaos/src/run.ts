@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CHECKS, violations } from './checks/all.ts';
 import { Client } from './client/client.ts';
+import { Watcher } from './client/watcher.ts';
 import { gather } from './evidence/gather.ts';
+import { allJobs } from './evidence/rows.ts';
 import { FaultRun } from './faults/run-faults.ts';
 import { faultSchedule } from './faults/schedule.ts';
 import { finale } from './finale.ts';
@@ -23,6 +25,8 @@ const STEPS_A_MINUTE = 150;
 
 /** A job that takes longer after healing is worth a look, though nothing is broken. */
 const SLOW_QUIET_MS = 25_000;
+/** For who follows the events, after the last job has ended. */
+const CATCH_UP_MS = 15_000;
 
 /** The exit code: 0, or 1 where an invariant is broken. */
 export async function run(options: ChaosOptions, signal: AbortSignal): Promise<number> {
@@ -33,6 +37,7 @@ export async function run(options: ChaosOptions, signal: AbortSignal): Promise<n
   const say = (text: string) => line.say(text);
   say(`Seed ${seed}, ${minutes} minutes, in ${dir}.`);
   let world: World | undefined;
+  let watcher: Watcher | undefined;
   let code = 1;
   try {
     world = await startWorld({ dir, since, log: say, signal });
@@ -40,10 +45,12 @@ export async function run(options: ChaosOptions, signal: AbortSignal): Promise<n
     say(
       'Left out: clocks of the servers and of worker threads (libfaketime would be needed); those of centers and nodes are stepped.',
     );
-    code = await underFaults(options, world, status, say, signal, since);
+    watcher = new Watcher(world.apis, world.token);
+    code = await underFaults(options, world, watcher, status, say, signal, since);
     return code;
   } finally {
     line.end();
+    await watcher?.stop();
     const keep = code !== 0 || options.keep;
     if (keep) for (const [name, disk] of world?.smallDisks ?? []) disk.keep(join(dir, `${name}.kept`));
     await world?.stop();
@@ -56,6 +63,7 @@ export async function run(options: ChaosOptions, signal: AbortSignal): Promise<n
 async function underFaults(
   options: ChaosOptions,
   world: World,
+  watcher: Watcher,
   status: { phase: string; running: number; active: () => string[]; clients: Client[] },
   say: (line: string) => void,
   signal: AbortSignal,
@@ -80,6 +88,7 @@ async function underFaults(
   });
   status.clients = clients;
 
+  await watcher.start();
   const loadBegan = Date.now();
   const faults = new FaultRun(world, performance.now(), say);
   status.active = () => faults.active;
@@ -110,17 +119,21 @@ async function underFaults(
     say(`The stack does not do its work after healing: ${error.message}`);
     return null;
   });
+  await watcher.caughtUp(await allJobs(world.servers.mysql.address.url), CATCH_UP_MS);
+  await watcher.stop();
   await pause(2_000); // the nodes' last events and their acknowledgements
   status.phase = 'stopping';
   for (const part of [world.nodes, world.centers]) await Promise.all(part.map((program) => program.stop()));
   status.phase = 'checking';
   const empty = { freedLast: new Map(), restored: new Map(), live: new Map(), anomalies: [] };
-  const evidence = await gather(world, clients, told ?? empty);
+  const evidence = await gather(world, clients, watcher.seen, told ?? empty);
   const broken = violations(evidence);
   if (told === null)
     broken.push({ check: 'works-again', what: 'After healing, a collection or a restore did not succeed; see above.' });
   const longestRecoveryMs = Math.max(recovery.longestMs, healedMs);
-  say(`\n${summary(evidence, clients, faults.done, { linkBytes: world.links.bytes, longestRecoveryMs, quietMs: quiet.tookMs })}`);
+  say(
+    `\n${summary(evidence, clients, faults.done, { linkBytes: world.links.bytes, longestRecoveryMs, quietMs: quiet.tookMs, eventsSeen: watcher.seen.length, eventConnections: watcher.connections })}`,
+  );
   const slow = quiet.slowest === null || quiet.tookMs < SLOW_QUIET_MS ? null : quiet.slowest;
   if (slow !== null) {
     say(`The last to end, ${(quiet.tookMs / 1000).toFixed(1)} s after all was healed:`);

@@ -137,6 +137,18 @@ const BROKEN: [check: string, what: string, change: (evidence: Evidence) => void
     'a defect of a center',
     ({ models }) => void first(models).apply({ type: 'lost', at: 1, key: 'k1', why: '500 internal' }),
   ],
+  ['events-told', 'a step that was not told', ({ events }) => void (events as Evidence['events'][number][]).pop()],
+  [
+    'events-told',
+    'a step that was told twice',
+    ({ events }) => void (events as Evidence['events'][number][]).push({ ...first(events), id: 9 }),
+  ],
+  [
+    'events-told',
+    'a gap',
+    ({ events }) => void (events as Evidence['events'][number][]).push({ id: 9, type: 'gap', job_id: null }),
+  ],
+  ['events-told', 'events out of order', ({ events }) => void (events as Evidence['events'][number][]).reverse()],
   [
     'own-ends',
     'a process that ended by itself',

@@ -100,6 +100,7 @@ export function soundEvidence(): Evidence {
     restored: new Map(),
     live: new Map([['ins-1', null]]),
     freedLast: new Map([['dedup-node-1', 0]]),
+    events: ['job-1', 'job-2', 'job-3'].map((job_id, id) => ({ id, type: 'job.succeeded', job_id })),
     ownEnds: [],
     pausedByClient: new Set(),
     anomalies: [],

@@ -3,6 +3,7 @@ import type { Check, Evidence, Violation } from './check.ts';
 import { claimsHeld } from './claims-held.ts';
 import { contentEqual } from './content-equal.ts';
 import { deadLetters } from './dead-letters.ts';
+import { eventsTold } from './events-told.ts';
 import { instancesKept } from './instances-kept.ts';
 import { jobsEnd } from './jobs-end.ts';
 import { journalsEmpty } from './journals-empty.ts';
@@ -28,6 +29,7 @@ export const CHECKS: readonly Check[] = [
   journalsEmpty,
   agreement,
   instancesKept,
+  eventsTold,
   deadLetters,
   noDefects,
   ownEnds,

@@ -1,4 +1,5 @@
 /** An invariant, by name. A checker looks at the evidence alone, so that it can be tried on evidence that is broken. A new one is a file and a line in all.ts. */
+import type { SeenEvent } from '../client/watcher.ts';
 import type { JournalEvidence } from '../evidence/journals.ts';
 import type { PoolEvidence } from '../evidence/pools.ts';
 import type { Rows } from '../evidence/rows.ts';
@@ -21,6 +22,8 @@ export interface Evidence {
   live: ReadonlyMap<string, string | null>;
   /** What the last collection of each pool freed; bytes, by pool. */
   freedLast: ReadonlyMap<string, number>;
+  /** What a follower of GET /events was told, in the order that it came. */
+  events: readonly SeenEvent[];
   ownEnds: readonly OwnEnd[];
   /** Jobs that may rest: their client paused them and did not resume. */
   pausedByClient: ReadonlySet<string>;

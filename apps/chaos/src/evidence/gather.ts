@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createChunkWorkers } from '@openservice/codec';
 import type { Evidence } from '../checks/check.ts';
 import type { Client } from '../client/client.ts';
+import type { SeenEvent } from '../client/watcher.ts';
 import type { Finale } from '../finale.ts';
 import { type Content, difference } from '../model/content.ts';
 import type { World } from '../stack/world.ts';
@@ -11,7 +12,12 @@ import { readJournal } from './journals.ts';
 import { openPlace, openUploads, type PoolEvidence, readBlock } from './pools.ts';
 import { readRows } from './rows.ts';
 
-export async function gather(world: World, clients: readonly Client[], told: Finale): Promise<Evidence> {
+export async function gather(
+  world: World,
+  clients: readonly Client[],
+  events: readonly SeenEvent[],
+  told: Finale,
+): Promise<Evidence> {
   const rows = await readRows(world.servers.mysql.address.url);
   const s3 = world.servers.s3.address;
   const models = clients.map(({ model }) => model);
@@ -52,6 +58,7 @@ export async function gather(world: World, clients: readonly Client[], told: Fin
     restored: new Map([...told.restored, ...restoredFiles(models, rows.jobs)]),
     live: told.live,
     freedLast: told.freedLast,
+    events,
     ownEnds: world.ownEnds,
     pausedByClient: new Set(),
     anomalies: told.anomalies,

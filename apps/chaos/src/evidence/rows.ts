@@ -136,6 +136,16 @@ export async function unfinishedJobs(mysqlUrl: string): Promise<{ id: string; ki
   }
 }
 
+export async function allJobs(mysqlUrl: string): Promise<string[]> {
+  const connection = await createConnection({ uri: mysqlUrl });
+  try {
+    const [rows] = await connection.query<RowDataPacket[]>('SELECT id FROM jobs');
+    return rows.map(({ id }) => id as string);
+  } finally {
+    await connection.end();
+  }
+}
+
 /** Pools whose comparison was asked for and is not done. One that is done comes again in an hour at the earliest, any other within fifteen minutes. */
 export async function pendingComparisons(mysqlUrl: string): Promise<string[]> {
   const connection = await createConnection({ uri: mysqlUrl });

@@ -8,6 +8,8 @@ export interface Figures {
   linkBytes: number;
   longestRecoveryMs: number;
   quietMs: number;
+  eventsSeen: number;
+  eventConnections: number;
 }
 
 const MIB = 1024 * 1024;
@@ -28,6 +30,7 @@ export function summary(evidence: Evidence, clients: readonly Client[], faults: 
     ['faults', `${faults.filter(({ began }) => began !== null).length}`],
     ['bytes', `${(sent / MIB).toFixed(1)} MiB sent by jobs, ${(figures.linkBytes / MIB).toFixed(1)} MiB over all links`],
     ['compared', `${compared.length} replicas, files and live disks, byte for byte`],
+    ['events', `${figures.eventsSeen} told to one follower, over ${figures.eventConnections} connections`],
     ['longest recovery', `${(figures.longestRecoveryMs / 1000).toFixed(1)} s until the stack was well after faults`],
     ['until quiet', `${(figures.quietMs / 1000).toFixed(1)} s after all was healed`],
     ['checks', `${CHECKS.length}`],
