@@ -27,5 +27,5 @@ export async function readEvents(
     [after, last, ...ofJob],
   );
   const upTo = rows.length < limit ? last : Number(rows.at(-1)!.position);
-  return { events: rows.filter((row) => isWanted(filter, row as never)).map(storedEvent), upTo };
+  return { events: rows.filter((row) => isWanted(filter, row)).map(storedEvent), upTo };
 }

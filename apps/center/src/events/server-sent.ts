@@ -15,8 +15,8 @@ export interface StreamOptions {
   filter: EventFilter;
   /** Cuts the client's connection. */
   drop: () => void;
-  /** Called once, when the stream is over in whatever way. */
-  onEnd: () => void;
+  /** Called once, when the stream is over in whatever way; with the error that nobody expected, if it was that. */
+  onEnd: (error?: unknown) => void;
   heartbeatMs?: number;
   stallMs?: number;
 }
@@ -47,10 +47,11 @@ export function serverSentEvents(options: StreamOptions): ReadableStream<Uint8Ar
   let after = options.after;
   let stall: NodeJS.Timeout | undefined;
   let over = false;
-  const end = (): void => {
+  const end = (error?: unknown): void => {
     clearTimeout(stall);
-    if (!over) onEnd();
+    if (over) return;
     over = true;
+    onEnd(error);
   };
 
   /** Frames to send now; '' for none. */
@@ -99,7 +100,7 @@ export function serverSentEvents(options: StreamOptions): ReadableStream<Uint8Ar
           text = await nextOrHeartbeat();
         } catch (error) {
           if (!isDatabaseAway(error)) {
-            end();
+            end(error);
             throw error;
           }
           text = null;
@@ -118,7 +119,7 @@ export function serverSentEvents(options: StreamOptions): ReadableStream<Uint8Ar
           drop();
         }, stallMs);
       },
-      cancel: end,
+      cancel: () => end(),
     },
     { highWaterMark: 0 },
   );

@@ -34,8 +34,9 @@ export function eventRoutes(app: App, deps: AppDeps): void {
       after,
       filter,
       drop: () => outgoing?.destroy(),
-      onEnd: () => {
+      onEnd: (error) => {
         open--;
+        if (error !== undefined) deps.log.error({ err: error }, 'a stream of events ended unexpectedly; its client comes back');
       },
     });
     return c.body(body, 200, HEADERS);

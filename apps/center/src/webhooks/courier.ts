@@ -54,10 +54,9 @@ export class Courier implements Part {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    let seen = -1;
     while (!signal.aborted) {
       try {
-        seen = (await this.#options.tail.state()).last;
+        const { last: seen } = await this.#options.tail.state();
         await this.pass();
         await Promise.race([this.#options.tail.changed(seen, LOOK_MS), sleep(LOOK_MS, signal).catch(() => undefined)]);
       } catch (error) {
