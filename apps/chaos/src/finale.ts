@@ -21,7 +21,12 @@ export interface Finale {
   anomalies: string[];
 }
 
-export async function finale(world: World, clients: readonly Client[], seed: number): Promise<Finale> {
+export async function finale(
+  world: World,
+  clients: readonly Client[],
+  seed: number,
+  say: (line: string) => void,
+): Promise<Finale> {
   const api = world.apis[seed % world.apis.length] as ApiClient;
   const freedLast = new Map<string, number>();
   for (const { id, name } of world.playground.pools) {
@@ -40,7 +45,7 @@ export async function finale(world: World, clients: readonly Client[], seed: num
       );
     }
   }
-  return { freedLast, restored, live, anomalies: await anomaliesOf(api, world.servers.mysql.address.url) };
+  return { freedLast, restored, live, anomalies: await anomaliesOf(api, world.servers.mysql.address.url, say) };
 }
 
 /** Bytes that it freed; null where the job did not succeed, which the checks see as well. */

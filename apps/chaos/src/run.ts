@@ -115,7 +115,7 @@ async function underFaults(
 
   status.phase = 'collecting and reading';
   // A job that is stuck holds its pools and blocks: what the finale cannot do then is told with the rest.
-  const told = await finale(world, clients, seed).catch((error: Error) => {
+  const told = await finale(world, clients, seed, say).catch((error: Error) => {
     say(`The stack does not do its work after healing: ${error.message}`);
     return null;
   });
