@@ -48,6 +48,11 @@ describe('the stream of events', function () {
     expect((await streamState(own.database)).waiting).to.equal(true);
     await sequence(own.database);
     expect(await all(seen), 'read on from the last position').to.deep.equal(['test.early']);
+    const byKey = await own.database.query('SELECT type FROM events ORDER BY id');
+    expect(
+      byKey.map(({ type }: { type: string }) => type),
+      'by its key it would have been passed over',
+    ).to.deep.equal(['test.early', 'test.late']);
   });
 
   it('two centers that give positions at once, under writers that interleave, give each event one, and no reader misses any', async () => {
