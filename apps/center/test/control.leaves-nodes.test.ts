@@ -290,12 +290,15 @@ describe('jobs leave a node', function () {
     });
   });
 
-  it('a cancel that meets a yield ends as a cancel', async () => {
+  it('a cancel that meets a yield ends as a cancel, once the node has cleaned up', async () => {
     const id = await start();
     await bring(id, 'running');
     await post('nodes/n1?action=drain');
     await post(`jobs/${id}?action=cancel`);
     await tell(center, id, 'yielded');
+    expect((await shown(id)).state).to.equal('cancelling');
+    expect(await sent(id)).to.deep.equal(['cancel 1 n1']);
+    await tell(center, id, 'cancelled');
     expect((await shown(id)).state).to.equal('cancelled');
   });
 

@@ -93,6 +93,17 @@ describe('sync and reconcile', function () {
     expect((await readJob(database, jobId)).attempt).to.equal(1);
   });
 
+  it('gives a new attempt to a job whose node is there and never takes its command', async () => {
+    const { jobId } = await startUpload(database);
+    await database.query("UPDATE jobs SET state = 'dispatched' WHERE id = ?", [jobId]);
+    await database.query('UPDATE outbox SET tries = 3 WHERE job_id = ?', [jobId]);
+    await settle(jobId);
+    await node.sync();
+    expect(await readJob(database, jobId)).to.include({ state: 'queued', attempt: 2 });
+    expect(await count(database, 'jobs WHERE id = ? AND failures = 0', [jobId])).to.equal(1);
+    expect(await pendingRuns(jobId), 'of the new one alone').to.equal(1);
+  });
+
   it('gives a new attempt to a job whose node lost its journal', async () => {
     const { jobId } = await startUpload(database);
     await ingest(jobId, 1, 1, 'running');

@@ -117,10 +117,8 @@ async function paused(manager: EntityManager, job: Job): Promise<void> {
 
 /** The attempt is over on the node's word, and has not failed. */
 async function yielded(manager: EntityManager, job: Job): Promise<void> {
-  if (job.state === 'cancelling') {
-    await finish(manager, job, { state: 'cancelled', error: { code: 'cancelled', message: 'The job was cancelled.' } });
-    return;
-  }
+  // The cancel is on its way to the node, which then cleans up what the attempt left and says so.
+  if (job.state === 'cancelling') return;
   const nodeId = await nodeForNext(manager, job);
   const where = nodeId === job.node_id ? `stays on node ${nodeId}` : `goes to node ${nodeId}`;
   await newAttempt(manager, job, `Attempt ${job.attempt} was given back by node ${job.node_id}; the next ${where}.`, { nodeId });

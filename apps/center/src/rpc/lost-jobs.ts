@@ -4,9 +4,11 @@ import { type EntityManager, inTransaction, isDatabaseAway, type Job } from '@op
 import { commandRun, neverLeft, sendAgain } from '../jobs/attempts.ts';
 import { NOW } from '../jobs/clock.ts';
 import { retry } from '../jobs/retry-attempt.ts';
-import { finish, lockJob } from '../jobs/transition.ts';
+import { finish, lockJob, newAttempt } from '../jobs/transition.ts';
 import type { Plane } from '../plane.ts';
 
+/** A node that is there takes a command at once; one that is sent so often and not taken never will be. */
+const MOST_SENT = 3;
 /** The node may have taken, or ended, a job while its list was under way; younger states are left alone. */
 export const SETTLED_MS = 15_000;
 const AT_NODE = "'dispatched', 'accepted', 'running', 'paused', 'preparing', 'committing', 'cancelling'";
@@ -46,8 +48,13 @@ async function replace(manager: EntityManager, job: Job): Promise<boolean> {
   if ((await settledFor(manager, job.id)) < SETTLED_MS) return false;
   if (job.state === 'dispatched') {
     // Never accepted: the same attempt may go again, a journal that has it after all takes it once.
-    if (!(await sendAgain(manager, job, 'run'))) await commandRun(manager, job);
-    return true;
+    if ((await timesSent(manager, job)) < MOST_SENT) {
+      if (!(await sendAgain(manager, job, 'run'))) await commandRun(manager, job);
+      return true;
+    }
+    // A journal that knows this attempt as an old one passes it over: the database is an older one, and counts attempts again.
+    const why = `Node ${job.node_id} is there and does not take attempt ${job.attempt}: it may know one of that number from before.`;
+    return newAttempt(manager, job, why);
   }
   if (job.state === 'paused' && (await neverLeft(manager, job))) return false;
   if (job.state === 'cancelling') {
@@ -64,6 +71,14 @@ async function replace(manager: EntityManager, job: Job): Promise<boolean> {
   };
   if (!(await retry(manager, job, error))) await finish(manager, job, { state: 'failed', error });
   return true;
+}
+
+async function timesSent(manager: EntityManager, job: Job): Promise<number> {
+  const [row] = await manager.query<{ tries: number | null }[]>(
+    "SELECT MAX(tries) AS tries FROM outbox WHERE job_id = ? AND attempt = ? AND type = 'run'",
+    [job.id, job.attempt],
+  );
+  return row?.tries ?? 0;
 }
 
 /** For how long the job has been in its state, ms. */
