@@ -6,11 +6,11 @@ import { CancelledError, FencedError, JOB_KINDS, PermanentError } from '@openser
 import type { Command, InstanceReport, Verdict } from '@openservice/protocol';
 import type { Logger } from '@openservice/runtime';
 import type { NatsConnection } from 'nats';
-import { Commands } from './commands.ts';
+import { Commands, type Placed } from './commands.ts';
 import { Health } from './health.ts';
 import { diskCheck, journalCheck, redisCheck } from './health-checks.ts';
 import { type AttemptKey, Journal } from './journal/journal.ts';
-import { hasWish, type Place } from './journal/wishes.ts';
+import { hasWish } from './journal/wishes.ts';
 import { Outbox } from './outbox.ts';
 import type { HandlerTable } from './port.ts';
 import { type NodeDescription, Presence, type SyncLimits } from './presence.ts';
@@ -128,7 +128,7 @@ class NodeAgent implements Agent {
       nc,
       nodeId,
       log,
-      onCommand: (command, place) => this.#journalCommand(command, place),
+      onCommands: (commands) => this.#journalCommands(commands),
       onAcked: (command) => this.#actOn(command),
       askForSync: () => this.#presence.sync(),
     });
@@ -166,7 +166,13 @@ class NodeAgent implements Agent {
     return this.#health.reason;
   }
 
-  #journalCommand(command: Command, place: Place): void {
+  #journalCommands(commands: readonly Placed[]): void {
+    const fenced = this.#journal.together(() => commands.map((one) => ({ ...one, voided: this.#journalCommand(one) })));
+    for (const { command, voided } of fenced) this.#fence(voided, command.attempt);
+  }
+
+  /** Answers the attempts that it made void. */
+  #journalCommand({ command, place }: Placed): readonly AttemptKey[] {
     const key = { jobId: command.job_id, attempt: command.attempt };
     const log = this.#log.child({ job_id: key.jobId, attempt: key.attempt });
     const now = Date.now();
@@ -174,14 +180,12 @@ class NodeAgent implements Agent {
       case 'run': {
         const { verdict, voided } = this.#journal.accept(command, now);
         log.info({ kind: command.payload.kind, verdict }, 'Command to run.');
-        this.#fence(voided, command.attempt);
-        break;
+        return voided;
       }
       case 'cancel': {
         const { verdict, voided } = this.#journal.cancel(key, command.payload.reason, command.traceparent, now);
         log.info({ verdict }, 'Command to cancel.');
-        this.#fence(voided, command.attempt);
-        break;
+        return voided;
       }
       case 'pause':
         log.info({ verdict: this.#journal.wishes.want(key, 'pause', place, now) }, 'Command to pause.');
@@ -195,6 +199,7 @@ class NodeAgent implements Agent {
       case 'sync':
         break;
     }
+    return [];
   }
 
   #actOn(command: Command): void {

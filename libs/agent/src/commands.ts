@@ -2,6 +2,7 @@
  * Takes commands from the node's durable consumer, which a center makes at a sync. Journal first, then the ack: a command that
  * was acknowledged and lost would be found missing by the center, but minutes later.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CMD_STREAM, type Command, cmdDurable, commandSchema, decodeJson } from '@openservice/protocol';
 import { Backoff, failpoint, type Logger, orAborted, sleep } from '@openservice/runtime';
 import type { Consumer, JsMsg, NatsConnection } from 'nats';
@@ -14,12 +15,21 @@ export interface CommandsOptions {
   nc: NatsConnection;
   nodeId: string;
   log: Logger;
-  /** Journals the command before it returns. Throwing leaves the command in the stream: it comes again. */
-  onCommand: (command: Command, place: Place) => void;
+  /** Journals all commands before it returns, or throws and none: then they are given to it one by one; one that throws alone comes again. */
+  onCommands: (commands: readonly Placed[]) => void;
   /** Called after the ack. */
   onAcked: (command: Command) => void;
   /** The stream or the consumer is missing: a sync makes them. */
   askForSync: () => void;
+}
+
+export interface Placed {
+  command: Command;
+  place: Place;
+}
+
+interface Taken extends Placed {
+  message: JsMsg;
 }
 
 export class Commands {
@@ -79,37 +89,66 @@ export class Commands {
     if (this.#stopping.signal.aborted) messages.stop();
     const startedAt = performance.now();
     let count = 0;
+    let here: JsMsg[] = [];
+    let taking = Promise.resolve();
     for await (const message of messages) {
       count++;
-      await this.#take(message);
+      // What came together is journalled together.
+      if (here.push(message) > 1) continue;
+      taking = taking.then(async () => {
+        await nextTurn();
+        const all = here;
+        here = [];
+        await this.#take(all);
+      });
     }
+    await taking;
     // A pull that ends at once without a message was refused (the consumer is gone): look at the consumer again.
     if (count === 0 && performance.now() - startedAt < PULL_MS / 2 && !this.#stopping.signal.aborted) {
       throw new Error('The server ended the pull early.');
     }
   }
 
-  async #take(message: JsMsg): Promise<void> {
-    const { log, onCommand, onAcked } = this.#options;
-    const command = this.#parse(message);
-    if (command === null) {
-      message.term();
-      return;
+  async #take(messages: readonly JsMsg[]): Promise<void> {
+    const commands: Taken[] = [];
+    for (const message of messages) {
+      const command = this.#parse(message);
+      if (command === null) message.term();
+      else commands.push({ command, message, place: { seq: message.seq, again: message.redelivered } });
     }
-    try {
-      onCommand(command, { seq: message.seq, again: message.redelivered });
-    } catch (error) {
-      log.error(
-        { err: error, job_id: command.job_id },
-        'A command could not be journalled; it is left in the stream and comes again.',
-      );
-      message.nak(1000);
-      return;
+    const taken = this.#journal(commands);
+    for (const { message } of taken) {
+      await failpoint('agent.journalled');
+      message.ack();
     }
-    await failpoint('agent.journalled');
-    message.ack();
-    await failpoint('agent.acked');
-    onAcked(command);
+    for (const { command } of taken) {
+      await failpoint('agent.acked');
+      this.#options.onAcked(command);
+    }
+  }
+
+  /** Answers those that are journalled. */
+  #journal(commands: readonly Taken[]): readonly Taken[] {
+    const { log, onCommands } = this.#options;
+    if (commands.length > 1) {
+      try {
+        onCommands(commands);
+        return commands;
+      } catch (error) {
+        log.warn({ err: error, commands: commands.length }, 'Commands could not be journalled together; trying one by one.');
+      }
+    }
+    return commands.filter((one) => {
+      try {
+        onCommands([one]);
+        return true;
+      } catch (error) {
+        const { job_id } = one.command;
+        log.error({ err: error, job_id }, 'A command could not be journalled; it is left in the stream and comes again.');
+        one.message.nak(1000);
+        return false;
+      }
+    });
   }
 
   #parse(message: JsMsg): Command | null {

@@ -79,6 +79,21 @@ describe('agent', function () {
     expect(center.of('job-a')).to.deep.equal(['accepted', 'running', 'succeeded']);
   });
 
+  it('takes a burst of commands, each once', async () => {
+    const ran = new Map<string, number>();
+    await start({
+      run: async ({ jobId }) => {
+        ran.set(jobId, (ran.get(jobId) ?? 0) + 1);
+        return RESULT;
+      },
+    });
+    const jobs = Array.from({ length: 100 }, (_, i) => `job-${i}`);
+    await Promise.all(jobs.map((job) => center.run(job)));
+    await center.until(() => jobs.every((job) => center.find(job, 'succeeded') !== undefined));
+    expect([...ran.values()]).to.deep.equal(jobs.map(() => 1));
+    expect(await center.backlog()).to.equal(0);
+  });
+
   it('takes poison out of the stream and goes on', async () => {
     await start({ run: async () => RESULT });
     await center.sendRaw('run', 'no json {');

@@ -85,6 +85,25 @@ describe('journal', () => {
     expect(journal.get(first)?.checkpoint).to.equal(3);
   });
 
+  it('takes all of what is done together, or nothing', () => {
+    const two = () => {
+      journal.accept(command('job-a', 1), 1);
+      journal.cancel({ jobId: 'job-b', attempt: 1 }, 'by hand', '', 1);
+    };
+    const dies = () => {
+      two();
+      throw new Error('in the middle');
+    };
+    expect(() => journal.together(dies)).to.throw('in the middle');
+    expect(journal.get(first)).to.equal(null);
+    expect(journal.events(10)).to.deep.equal([]);
+    journal.together(two);
+    expect(journal.healthy).to.equal(true);
+    journal.close();
+    journal = new Journal(dir.path);
+    expect(journal.events(10).map(({ jobId, type }) => `${jobId} ${type}`)).to.deep.equal(['job-a accepted', 'job-b cancelled']);
+  });
+
   it('lets nothing more happen to an attempt that is void', () => {
     journal.accept(command('job-a', 1), 1);
     expect(journal.accept(command('job-a', 2), 2).voided).to.deep.equal([first]);

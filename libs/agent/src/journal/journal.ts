@@ -39,6 +39,11 @@ export class Journal {
     return this.#store.healthy;
   }
 
+  /** All that `work` does here in one transaction: all of it, or, when it throws, nothing. One sync of the disk. */
+  together<T>(work: () => T): T {
+    return this.#store.write(work);
+  }
+
   /** Sets the process's epoch: Unix ms, but always larger than any before on this data directory. */
   nextEpoch(now: number): number {
     return this.#store.write(() => {
@@ -188,7 +193,8 @@ export class Journal {
 
   /** The center has these events. */
   dropEvents(events: readonly (AttemptKey & { seq: number })[]): void {
-    this.#store.write(() => {
+    // What comes back after a power cut is sent again.
+    this.#store.writeLazily(() => {
       for (const { jobId, attempt, seq } of events)
         this.#store.run('DELETE FROM outbox WHERE job_id = ? AND attempt = ? AND seq = ?', jobId, attempt, seq);
     });

@@ -1,11 +1,15 @@
 /** Transactions on the journal's file. */
-import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { FencedError, TransientError } from '@openservice/domain';
 import { openJournalDatabase } from './database.ts';
 
 export class Store {
   readonly #database: DatabaseSync;
+  /** By their text: there are some dozen. */
+  readonly #statements = new Map<string, StatementSync>();
   #healthy = true;
+  /** Within a transaction. */
+  #inside = false;
 
   constructor(dataDir: string) {
     this.#database = openJournalDatabase(dataDir);
@@ -18,9 +22,11 @@ export class Store {
 
   /**
    * All of `work`, on the disk when it returns, or nothing of it. TransientError `journal_unwritable` when the disk does not take it; a FencedError of `work` is
-   * passed on.
+   * passed on. Inside another one's `work` it is a part of that.
    */
   write<T>(work: () => T): T {
+    if (this.#inside) return work();
+    this.#inside = true;
     try {
       this.#database.exec('BEGIN IMMEDIATE');
       const answer = work();
@@ -37,22 +43,44 @@ export class Store {
         `The node's journal cannot be written (${why}); make room on its data directory.`,
         { cause: error },
       );
+    } finally {
+      this.#inside = false;
+    }
+  }
+
+  /** As `write`, but a power cut may undo it, though a kill may not: for what is harmless to be done again. */
+  writeLazily<T>(work: () => T): T {
+    if (this.#inside) return work();
+    this.#database.exec('PRAGMA synchronous=NORMAL');
+    try {
+      return this.write(work);
+    } finally {
+      this.#database.exec('PRAGMA synchronous=FULL');
     }
   }
 
   run(sql: string, ...values: SQLInputValue[]): void {
-    this.#database.prepare(sql).run(...values);
+    this.#prepared(sql).run(...values);
   }
 
   one(sql: string, ...values: SQLInputValue[]): Record<string, unknown> | undefined {
-    return this.#database.prepare(sql).get(...values);
+    return this.#prepared(sql).get(...values);
   }
 
   all(sql: string, ...values: SQLInputValue[]): Record<string, unknown>[] {
-    return this.#database.prepare(sql).all(...values);
+    return this.#prepared(sql).all(...values);
   }
 
   close(): void {
+    this.#statements.clear();
     if (this.#database.isOpen) this.#database.close();
+  }
+
+  #prepared(sql: string): StatementSync {
+    const there = this.#statements.get(sql);
+    if (there !== undefined) return there;
+    const made = this.#database.prepare(sql);
+    this.#statements.set(sql, made);
+    return made;
   }
 }
