@@ -9,6 +9,7 @@ import { Ingest } from '../../src/ingest/ingest.ts';
 import { ProgressSink } from '../../src/ingest/progress.ts';
 import type { Plane } from '../../src/plane.ts';
 import { Relay } from '../../src/relay/relay.ts';
+import { StreamHealth } from '../../src/relay/stream-health.ts';
 import { ensureAll } from '../../src/relay/streams.ts';
 import { centerService } from '../../src/rpc/serve.ts';
 import { createSecrets } from '../../src/secrets.ts';
@@ -34,7 +35,15 @@ export async function startCenter(database: DataSource, natsUrl: string, log = s
     trashMs: 7 * 24 * 3600_000,
     poke,
   });
-  const parts: Part[] = [relay, new Ingest(plane, { poke, roomMade: () => relay.roomMade() }), new ProgressSink(plane), service];
+  // A stream that is made again while NATS still removes the one before is broken; see there.
+  const health = new StreamHealth(plane, poke);
+  const parts: Part[] = [
+    relay,
+    new Ingest(plane, { poke, roomMade: () => relay.roomMade() }),
+    new ProgressSink(plane),
+    service,
+    health,
+  ];
   for (const part of parts) await part.start(new AbortController().signal);
   return {
     plane,
