@@ -31,6 +31,17 @@ export function ratioRow(
   };
 }
 
+/** A goal on ours ÷ peer where more is better: `least` is the smallest ratio that meets it. */
+export function leastRatioRow(
+  fields: { name: string; unit: string; note?: string },
+  ours: readonly number[],
+  peer: readonly number[],
+  least: number,
+): Row {
+  const row = ratioRow(fields, ours, peer, null);
+  return { ...row, goal: `ratio >= ${least}`, ok: row.ratio !== null && row.ratio >= least };
+}
+
 /** A goal on ours alone. */
 export function limitRow(fields: { name: string; unit: string; note?: string }, ours: number, below: number): Row {
   return { ...fields, ours, peer: null, ratio: null, goal: `< ${below} ${fields.unit}`, ok: ours < below };

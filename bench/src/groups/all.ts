@@ -1,8 +1,9 @@
 import type { Lab } from '../lab.ts';
 import type { Row } from '../row.ts';
+import { apiOfManyRows } from './api.ts';
 import { sentAgainAfterKill } from './crash.ts';
 import { dedupBesideBackups } from './dedup.ts';
-import { dispatchLatency } from './dispatch.ts';
+import { dispatch } from './dispatch.ts';
 import { instancesBesideNbdServers } from './instances.ts';
 import { localCopyBesideCp } from './local-copy.ts';
 import { memoryOfLargePool } from './pool-size.ts';
@@ -11,7 +12,7 @@ import { importBesideCp, s3BesideRclone } from './transfers.ts';
 
 /** What `--only` names. */
 export const GROUPS: Readonly<Record<string, (lab: Lab, repetitions: number) => Promise<Row[]>>> = {
-  dispatch: dispatchLatency,
+  dispatch,
   import: importBesideCp,
   copy: localCopyBesideCp,
   dedup: dedupBesideBackups,
@@ -20,4 +21,6 @@ export const GROUPS: Readonly<Record<string, (lab: Lab, repetitions: number) => 
   'pool-size': memoryOfLargePool,
   instances: instancesBesideNbdServers,
   crash: sentAgainAfterKill,
+  // Last: it leaves a million rows behind.
+  api: apiOfManyRows,
 };
