@@ -2,7 +2,7 @@
  * Nodes that are being drained. What has not left for them goes elsewhere; what they have they are told to give back at its next checkpoint
  * (`yielded`), if another node can do it; the rest ends there. A node that has nothing left is drained.
  */
-import type { JobState } from '@openservice/domain';
+import { isTerminal, JOB_STATES, type JobState } from '@openservice/domain';
 import { type DataSource, type EntityManager, inTransaction, type Job } from '@openservice/store';
 import { closeCommands, command, neverLeft } from '../jobs/attempts.ts';
 import { isDraining, moveAway } from '../jobs/move-away.ts';
@@ -13,7 +13,15 @@ const MOST_A_PASS = 200;
 /** States in which a job can leave; later ones end where they are. */
 const LEAVES: readonly JobState[] = ['queued', 'dispatched', 'accepted', 'running', 'paused'];
 const LEAVES_SQL = LEAVES.map((state) => `'${state}'`).join(', ');
-const ENDED = "'succeeded', 'failed', 'cancelled'";
+// Named one by one: a node has few of these among all that have ended, and the index leads to each.
+const NOT_ENDED_SQL = JOB_STATES.filter((state) => !isTerminal(state))
+  .map((state) => `'${state}'`)
+  .join(', ');
+
+interface Draining {
+  id: string;
+  state: 'draining' | 'drained';
+}
 
 export class Drains {
   readonly #database: DataSource;
@@ -26,17 +34,19 @@ export class Drains {
 
   /** True when commands were written for the relay. */
   async pass(): Promise<boolean> {
-    const nodes = await this.#database.query<{ id: string }[]>("SELECT id FROM nodes WHERE state IN ('draining', 'drained')");
+    const nodes = await this.#database.query<Draining[]>("SELECT id, state FROM nodes WHERE state IN ('draining', 'drained')");
     let written = false;
-    for (const { id } of nodes) written = (await this.empty(id)) || written;
-    if (nodes.length > 0) await markDrained(this.#database);
+    for (const node of nodes) {
+      written = (await this.empty(node.id)) || written;
+      await markDrained(this.#database, node);
+    }
     return written;
   }
 
   /** One step of a node that is being drained. True when commands were written for the relay. */
   async empty(nodeId: string): Promise<boolean> {
     const jobs = await this.#database.query<{ id: string }[]>(
-      `SELECT id FROM jobs WHERE node_id = ? AND state IN (${LEAVES_SQL}) AND id > ? ORDER BY id LIMIT ${MOST_A_PASS}`,
+      `SELECT id FROM jobs FORCE INDEX (jobs_node_state) WHERE node_id = ? AND state IN (${LEAVES_SQL}) AND id > ? ORDER BY id LIMIT ${MOST_A_PASS}`,
       [nodeId, this.#seen.get(nodeId) ?? ''],
     );
     let written = false;
@@ -86,9 +96,12 @@ export async function askToStay(manager: EntityManager, nodeId: string): Promise
   for (const { id } of jobs) await closeCommands(manager, id, { type: 'drain' });
 }
 
-async function markDrained(database: DataSource): Promise<void> {
-  const has = `EXISTS (SELECT 1 FROM jobs j WHERE j.node_id = nodes.id AND j.state NOT IN (${ENDED}))`;
-  await database.query(`UPDATE nodes SET state = 'drained' WHERE state = 'draining' AND NOT ${has}`);
-  // A job that was accepted in the moment of the drain, and that only this node can do.
-  await database.query(`UPDATE nodes SET state = 'draining' WHERE state = 'drained' AND ${has}`);
+/** A drained node that has a job after all was given it in the moment of the drain, and is the only one that can do it. */
+async function markDrained(database: DataSource, node: Draining): Promise<void> {
+  const jobs = await database.query<unknown[]>(`SELECT id FROM jobs WHERE node_id = ? AND state IN (${NOT_ENDED_SQL}) LIMIT 1`, [
+    node.id,
+  ]);
+  const state = jobs.length === 0 ? 'drained' : 'draining';
+  if (state !== node.state)
+    await database.query('UPDATE nodes SET state = ? WHERE id = ? AND state = ?', [state, node.id, node.state]);
 }

@@ -67,7 +67,7 @@ interface Candidate {
 async function onlineNodes(manager: EntityManager, job: Job): Promise<Candidate[]> {
   const nodes = await manager.find(NodeSchema, { where: { state: 'online' }, order: { id: 'ASC' } });
   const counts = await manager.query<{ node_id: string; n: number | string }[]>(
-    `SELECT node_id, COUNT(*) AS n FROM jobs WHERE state IN (${HAS}) GROUP BY node_id`,
+    `SELECT node_id, COUNT(*) AS n FROM jobs FORCE INDEX (jobs_state) WHERE state IN (${HAS}) GROUP BY node_id`,
   );
   const jobs = new Map(counts.map(({ node_id, n }) => [node_id, Number(n)]));
   return nodes.flatMap(({ id, kinds }) => (id === job.node_id ? [] : [{ id, kinds, jobs: jobs.get(id) ?? 0 }]));
