@@ -1,27 +1,30 @@
 /** What a node stands on: its data directory, its journal, its Redis. */
-import { rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TransientError } from '@openservice/domain';
 import type { Check } from './health.ts';
 import type { Journal } from './journal/journal.ts';
 
-/** Enough to need new room on the disk, little enough to cost nothing. */
-const PROBE_BYTES = 64 * 1024;
+const PROBE_BYTES = 4096;
 
-/** A small file is written, synced and removed, off this thread: is there room, and does the disk answer? */
+/**
+ * A small file is written in place and synced, off this thread: does the disk take it, and in time? Its room is kept. A disk that is full makes
+ * a node unwell once its journal finds no room either, and no sooner: until then the node can be told to delete, collect and unload.
+ */
 export function diskCheck(dataDir: string): Check {
   const path = join(dataDir, 'health.probe');
   const bytes = Buffer.alloc(PROBE_BYTES, 1);
   return {
     name: `The data directory ${dataDir}`,
     async probe() {
+      const file = await open(path, constants.O_WRONLY | constants.O_CREAT, 0o600);
       try {
-        await writeFile(path, bytes, { flush: true });
-      } catch (error) {
-        await rm(path, { force: true }).catch(() => undefined);
-        throw error;
+        await file.write(bytes, 0, bytes.length, 0);
+        await file.datasync();
+      } finally {
+        await file.close();
       }
-      await rm(path, { force: true });
     },
   };
 }

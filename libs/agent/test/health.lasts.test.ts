@@ -1,4 +1,4 @@
-import { mkdir, readdir, rmdir, symlink } from 'node:fs/promises';
+import { mkdir, rm, rmdir, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createLog } from '@openservice/runtime';
 import { expect } from 'chai';
@@ -89,13 +89,16 @@ describe('health of a node', () => {
     });
     afterEach(() => dir.remove());
 
-    it('find a disk with room good, leave nothing there, and tell a full one and one that is gone', async () => {
+    it('find a disk good that takes what is written in place, and tell one without room for that and one that is gone', async () => {
       const check = diskCheck(dir.path);
+      const path = join(dir.path, 'health.probe');
       await check.probe();
-      expect(await readdir(dir.path)).to.deep.equal([]);
-      await symlink('/dev/full', join(dir.path, 'health.probe'));
+      const { ino, size, blocks } = await stat(path);
+      await check.probe();
+      expect(await stat(path)).to.include({ ino, size, blocks });
+      await rm(path);
+      await symlink('/dev/full', path);
       expect(await failure(check.probe())).to.include('ENOSPC');
-      await check.probe();
       expect(await failure(diskCheck(join(dir.path, 'gone')).probe())).to.include('ENOENT');
     });
 
@@ -132,13 +135,16 @@ describe('health of a node', () => {
   });
 });
 
-/** A directory stands where the probe is written; again where a probe was just there. */
+/** A directory stands where the probe is written; again where a probe was just made. */
 async function blockProbe(dataDir: string): Promise<void> {
-  const isThere = async () =>
-    await mkdir(join(dataDir, 'health.probe', 'in-the-way'), { recursive: true }).then(
+  const path = join(dataDir, 'health.probe');
+  const isThere = async () => {
+    await rm(path, { force: true });
+    return await mkdir(path).then(
       () => true,
       () => false,
     );
+  };
   while (!(await isThere()));
 }
 
@@ -185,7 +191,6 @@ describe('agent on a disk that does not work', function () {
       await lost.promise;
       expect(node.agent.unwell).to.include('health.probe');
       const syncs = center.syncs;
-      await rmdir(join(dir.path, 'health.probe', 'in-the-way'));
       await rmdir(join(dir.path, 'health.probe'));
       await center.until(() => center.syncs > syncs);
       expect(node.agent.unwell).to.equal(null);

@@ -2,7 +2,7 @@ import type { Check } from './check.ts';
 
 /** What a node keeps for itself. Import roots and exported pools are looked at elsewhere. */
 const OWN =
-  /^(journal\.db(-wal|-shm)?|cache\/.*|exports\/.*|tls\/.*|token|run\/(nbd\.sock)?|content\/|instances\/|\.ballast|import\/.*)$/;
+  /^(journal\.db(-wal|-shm)?|health\.probe|cache\/.*|exports\/.*|tls\/.*|token|run\/(nbd\.sock)?|content\/|instances\/|\.ballast|import\/.*)$/;
 
 export const leftoversOnNodes: Check = {
   name: 'leftovers-on-nodes',
