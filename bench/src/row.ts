@@ -47,6 +47,16 @@ export function limitRow(fields: { name: string; unit: string; note?: string }, 
   return { ...fields, ours, peer: null, ratio: null, goal: `< ${below} ${fields.unit}`, ok: ours < below };
 }
 
+/** A goal on ours alone where more is better. */
+export function leastRow(fields: { name: string; unit: string; note?: string }, ours: number, least: number): Row {
+  return { ...fields, ours, peer: null, ratio: null, goal: `>= ${least} ${fields.unit}`, ok: ours >= least };
+}
+
+/** A goal on a count of ours: no more than `most`. */
+export function mostRow(fields: { name: string; unit: string; note?: string }, ours: number, most: number): Row {
+  return { ...fields, ours, peer: null, ratio: null, goal: `<= ${most} ${fields.unit}`, ok: ours <= most };
+}
+
 /** Not measured here: no failure, but never a silent one. */
 export function skippedRow(fields: { name: string; unit: string }, why: string): Row {
   return { ...fields, ours: null, peer: null, ratio: null, goal: 'skipped', ok: true, note: why };

@@ -42,10 +42,10 @@ export class EmptyWork {
   }
 
   /** Waits until that many jobs of the node have succeeded since `since`, an id. Looks at the database, so that the center is not asked. */
-  async succeeded(count: number, since: string, limitMs: number): Promise<void> {
+  async succeeded(count: number, since: string, limitMs: number, nodeId = EMPTY_NODE): Promise<void> {
     const limit = performance.now() + limitMs;
     for (;;) {
-      const ended = await this.rows.jobs(EMPTY_NODE, 'succeeded', since);
+      const ended = await this.rows.jobs(nodeId, 'succeeded', since);
       if (ended >= count) return;
       this.#lab.signal.throwIfAborted();
       if (performance.now() > limit) {

@@ -124,6 +124,15 @@ export class Rows {
     return Number(row?.n ?? 0);
   }
 
+  /** Of the node's jobs made after `since`: s from the row to the end of the one that took longest. */
+  async longest(nodeId: string, since: string): Promise<number> {
+    const [[row]] = await this.database.query<Counted[]>(
+      'SELECT MAX(TIMESTAMPDIFF(MICROSECOND, created_at, finished_at)) / 1000000 AS n FROM jobs WHERE node_id = ? AND id > ?',
+      [nodeId, since],
+    );
+    return Number(row?.n ?? 0);
+  }
+
   async end(): Promise<void> {
     await this.database.end();
   }
