@@ -101,6 +101,8 @@ export class Commands {
         here = [];
         await this.#take(all);
       });
+      // Thrown below, when the pull has ended; what was not acknowledged comes again.
+      taking.catch(() => messages.stop());
     }
     await taking;
     // A pull that ends at once without a message was refused (the consumer is gone): look at the consumer again.
