@@ -226,6 +226,9 @@ describe('jobs leave a node', function () {
       await reconcile.pass();
       expect(await nodeState('n1'), 'one is left').to.equal('draining');
       expect((await shown(bound)).state).to.equal('running');
+      const stays = `Node n1 is being drained; the job stays and ends there: only node n1 can do it: pool ${local} lies there.`;
+      const said = (await shown(bound)).history.filter(({ note }: { note: string | null }) => note === stays);
+      expect(said, 'said once').to.have.length(1);
       await tell(center, bound, 'succeeded', result({ [to]: 'available' }));
       await reconcile.pass();
       expect(await nodeState('n1')).to.equal('drained');

@@ -1,3 +1,4 @@
+import { inTransaction } from '@openservice/store';
 import { expect } from 'chai';
 import { actOnOverdue } from '../src/reconcile/overdue.ts';
 import { admit } from '../src/relay/admission.ts';
@@ -167,6 +168,17 @@ describe('limits and priorities', function () {
     const taken = (await Promise.all(Array.from({ length: 6 }, relay))).flat();
     expect(taken).to.have.length(7);
     expect(new Set(taken.map(({ job_id }) => job_id)).size).to.equal(7);
+  });
+
+  it('a center that stands still while it lets jobs go holds up nobody else’s commands', async () => {
+    await limit('nodes/n1', { max_jobs: 1 });
+    const held = await start();
+    const free = await start({}, other);
+    await inTransaction(center.database, async (stopped) => {
+      await stopped.query("SELECT name FROM row_locks WHERE name = 'admission' FOR UPDATE");
+      expect(await sent()).to.deep.equal([free]);
+    });
+    expect(await sent()).to.deep.equal([held]);
   });
 
   it('a held job that is overdue is noted once and stays held', async () => {

@@ -1,8 +1,8 @@
 /**
  * As `transition.ts`, for many jobs in a few statements: where thousands of jobs pass, the round trips to the database are what they wait for.
- * Only between states that are no end, and without notes.
+ * Without notes; what an end means beside the state is `finish-many.ts`.
  */
-import { JOB_STATE_RULES, type JobState } from '@openservice/domain';
+import { isTerminal, JOB_STATE_RULES, type JobState } from '@openservice/domain';
 import type { EntityManager, Job } from '@openservice/store';
 import { fromNow, NOW } from './clock.ts';
 
@@ -60,9 +60,11 @@ async function updateStates(manager: EntityManager, moves: readonly Moves[]): Pr
     groups.set(`${to} ${ran}`, group);
   }
   for (const { to, ran, ids } of groups.values()) {
+    const { deadlineMs } = JOB_STATE_RULES[to];
     await manager.query(
-      `UPDATE jobs SET state = ?, next_attempt_at = NULL, deadline_at = ${fromNow(JOB_STATE_RULES[to].deadlineMs ?? 0)}
-       ${ran ? `, started_at = COALESCE(started_at, ${NOW})` : ''} WHERE id IN (${marks(ids.length)})`,
+      `UPDATE jobs SET state = ?, next_attempt_at = NULL, deadline_at = ${deadlineMs === null ? 'NULL' : fromNow(deadlineMs)}
+       ${ran ? `, started_at = COALESCE(started_at, ${NOW})` : ''}${isTerminal(to) ? `, finished_at = ${NOW}` : ''}
+       WHERE id IN (${marks(ids.length)})`,
       [to, ...ids],
     );
   }

@@ -6,6 +6,7 @@ import { isTerminal, JOB_STATES, type JobState } from '@openservice/domain';
 import { type DataSource, type EntityManager, inTransaction, type Job } from '@openservice/store';
 import { closeCommands, command, neverLeft } from '../jobs/attempts.ts';
 import { isDraining, moveAway } from '../jobs/move-away.ts';
+import { noteOnce } from '../jobs/note-once.ts';
 import { addHistory, lockJob } from '../jobs/transition.ts';
 import { otherNode } from '../services/other-node.ts';
 
@@ -66,7 +67,10 @@ export async function askToLeave(database: DataSource, jobId: string, nodeId: st
     if (await isHereAlone(manager, job)) return (await moveAway(manager, job, 'The node is being drained.')) === null;
     if (!LEAVES.includes(job.state) || (await isAsked(manager, job))) return false;
     const elsewhere = await otherNode(manager, job);
-    if ('why' in elsewhere) return false;
+    if ('why' in elsewhere) {
+      await noteOnce(manager, job, `Node ${nodeId} is being drained; the job stays and ends there: ${elsewhere.why}`);
+      return false;
+    }
     await command(manager, job, 'drain');
     const note = `Node ${nodeId} is being drained and is asked to give the job back at its next checkpoint.`;
     await addHistory(manager, job, job.state, job.state, note);

@@ -4,8 +4,9 @@ import { type DataSource, type EntityManager, inTransaction, isDatabaseAway, typ
 import { commandCancel, commandRun, isHeld, neverLeft, sendAgain } from '../jobs/attempts.ts';
 import { fromNow, NOW } from '../jobs/clock.ts';
 import { moveAway } from '../jobs/move-away.ts';
+import { noteOnce } from '../jobs/note-once.ts';
 import { resume, resumeAtNode } from '../jobs/pause-job.ts';
-import { addHistory, finish, lockJob } from '../jobs/transition.ts';
+import { finish, lockJob } from '../jobs/transition.ts';
 import { DEFAULT_TIMES, type Times } from '../plane.ts';
 import { settledFor } from '../rpc/lost-jobs.ts';
 
@@ -137,13 +138,4 @@ function away(job: Job, awayMs: number | null, times: Times, stays: string): str
 
 async function wantSync(manager: EntityManager, nodeId: string): Promise<void> {
   await manager.query('UPDATE nodes SET sync_wanted = 1 WHERE id = ?', [nodeId]);
-}
-
-/** A state that lasts is noted once, not at every pass. */
-async function noteOnce(manager: EntityManager, job: Job, note: string): Promise<void> {
-  const [last] = await manager.query<{ note: string | null }[]>(
-    'SELECT note FROM job_transitions WHERE job_id = ? ORDER BY id DESC LIMIT 1',
-    [job.id],
-  );
-  if (last?.note !== note) await addHistory(manager, job, job.state, job.state, note);
 }
