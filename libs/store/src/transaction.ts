@@ -1,4 +1,4 @@
-/** The one way to run a transaction: READ COMMITTED, and again from its start when the server chose it as a deadlock's victim. */
+/** The one way to run a transaction: READ COMMITTED (as every session is, database.ts), and again from its start when the server chose it as a deadlock's victim. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { TransientError } from '@openservice/domain';
 import type { DataSource, EntityManager } from 'typeorm';
@@ -50,7 +50,7 @@ export function isDuplicate(error: unknown): boolean {
 export async function inTransaction<T>(database: DataSource, work: (manager: EntityManager) => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
-      return await database.transaction('READ COMMITTED', work);
+      return await database.transaction(work);
     } catch (error) {
       if (isDatabaseAway(error) && !(error instanceof TransientError)) {
         throw new TransientError('database_unavailable', 'The database cannot be reached; see that MySQL runs.', {

@@ -1,21 +1,24 @@
 /**
- * The events that come in masses and mean no more than that a job has come further: those of many jobs in one transaction. What is left over
- * goes one by one (`apply-event.ts`), with the same outcome; so does all of it where this fails.
+ * The events that come in masses, and mean that a job has come further or has succeeded: those of many jobs in one transaction. What is left
+ * over goes one by one (`apply-event.ts`), with the same outcome; so does all of it where this fails.
  */
 import { isTerminal, type JobState } from '@openservice/domain';
-import type { JobEvent, Progress } from '@openservice/protocol';
+import type { JobEvent, JobResult, Progress } from '@openservice/protocol';
 import type { EntityManager } from '@openservice/store';
 import { NOW } from '../jobs/clock.ts';
+import { finishMany } from '../jobs/finish-many.ts';
 import { waypoint } from '../jobs/transition.ts';
 import { type Locked, lockJobs, type Moves, marks, moveMany } from '../jobs/transition-many.ts';
 import { type JobProgress, writeProgress } from './job-progress.ts';
 
-export type SimpleEvent = Extract<JobEvent, { type: 'accepted' | 'running' | 'checkpoint' | 'preparing' }>;
+export type SimpleEvent = Extract<JobEvent, { type: 'accepted' | 'running' | 'checkpoint' | 'preparing' | 'succeeded' }>;
+
+const SIMPLE: ReadonlySet<JobEvent['type']> = new Set(['accepted', 'checkpoint', 'preparing', 'succeeded']);
 
 /** What may be taken here as far as can be told from the event alone. */
 export function isSimple(event: JobEvent): event is SimpleEvent {
   if (event.type === 'running') return !event.payload.resumed;
-  return event.type === 'accepted' || event.type === 'checkpoint' || event.type === 'preparing';
+  return SIMPLE.has(event.type);
 }
 
 /** One job and what has become of it in this batch. */
@@ -26,6 +29,8 @@ class Course {
   seq: number;
   progress: Progress | null = null;
   goesOn = false;
+  /** It has succeeded. */
+  result: JobResult | null = null;
 
   constructor(job: Locked) {
     this.job = job;
@@ -42,6 +47,10 @@ class Course {
       if (this.state === 'queued' || this.state === 'dispatched' || this.state === 'accepted') this.#go('running');
     } else if (event.type !== this.state) this.#go(event.type);
     if (event.type === 'checkpoint' || event.type === 'preparing') this.progress = event.payload;
+    if (event.type === 'succeeded') {
+      this.progress = event.payload.progress ?? this.progress;
+      if (isTerminal(this.state)) this.result = event.payload;
+    }
     return true;
   }
 
@@ -115,6 +124,8 @@ async function write(manager: EntityManager, courses: readonly Course[], taken: 
     `UPDATE jobs SET event_seq = CASE id ${moved.map(() => 'WHEN ? THEN ?').join(' ')} END WHERE id IN (${marks(moved.length)})`,
     [...moved.flatMap(({ job, seq }) => [job.id, seq]), ...moved.map(({ job }) => job.id)],
   );
+  // Of a job that has ended none is written any more.
+  await writeProgress(manager, moved.flatMap(progressOf));
   await moveMany(manager, moved as readonly Moves[]);
   // Any event of the attempt proves that the node has its command; the first one says so for all.
   await close(
@@ -127,7 +138,10 @@ async function write(manager: EntityManager, courses: readonly Course[], taken: 
     'resume',
     moved.filter(({ goesOn }) => goesOn),
   );
-  await writeProgress(manager, moved.flatMap(progressOf));
+  await finishMany(
+    manager,
+    moved.flatMap(({ job, result }) => (result === null ? [] : [{ id: job.id, result }])),
+  );
 }
 
 async function close(manager: EntityManager, type: 'run' | 'resume', courses: readonly Course[]): Promise<void> {

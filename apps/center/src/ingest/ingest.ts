@@ -1,7 +1,7 @@
 /**
  * Ingest: events from JetStream into MySQL. Order of an event's way: commit, tell the node that we have it, ack. Whatever dies
  * in between, the event comes again and the inbox knows it. Events of one job go one after the other, jobs beside each other. What came
- * meanwhile and means no more than that jobs have come further goes in one transaction: under load that is most of it.
+ * meanwhile and means that jobs have come further, or have succeeded, goes in one transaction: under load that is most of it.
  */
 
 import { PermanentError } from '@openservice/domain';
@@ -145,6 +145,7 @@ export class Ingest implements Part {
       this.#tellHave(done);
       const messages = done.flatMap((event) => events.get(event) ?? []);
       for (const message of messages) message.ack();
+      if (done.some(({ type }) => type === 'succeeded')) this.#told.roomMade();
       return new Set(messages);
     } catch (error) {
       if (!isDatabaseAway(error))
