@@ -6,7 +6,7 @@ import { type DataSource, inTransaction } from '@openservice/store';
 import { fromNow, NOW } from '../jobs/clock.ts';
 import { dispatched } from '../jobs/transition-many.ts';
 
-const BATCH = 64;
+const BATCH = 256;
 /** A command nobody has answered goes again after 5, 10, 20, 40, then every 60 s. */
 const RESEND_US = 'LEAST(60000000, 5000000 * POW(2, LEAST(tries, 6)))';
 
@@ -50,7 +50,7 @@ export async function lookForDue(database: DataSource): Promise<Due> {
   };
 }
 
-/** Takes up to 64 due rows that no other relay has, by priority, then age. They come due again by themselves. */
+/** Takes up to 256 due rows that no other relay has, by priority, then age. They come due again by themselves. */
 export async function leaseDue(database: DataSource, priorities: readonly number[]): Promise<LeasedCommand[]> {
   if (priorities.length === 0) return [];
   return inTransaction(database, async (manager) => {
