@@ -87,6 +87,7 @@ export class Outbox {
         const name = nameOf(row, row.seq);
         const sent = this.#sent.get(name) ?? { tries: 0, dueAt: 0 };
         if (sent.dueAt <= now) {
+          this.#options.journal.sync();
           this.#publish(row);
           sent.dueAt = now + Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(sent.tries++, 10));
         }

@@ -131,7 +131,7 @@ export class Runner {
     // `committing` stays: the grant holds over a restart.
     const state = row.state === 'committing' ? null : 'running';
     const payload = { resumed: row.state !== 'accepted', at: new Date().toISOString() };
-    journal.advance(row, state, { type: 'running', payload }, Date.now());
+    journal.begin(row, state, { type: 'running', payload }, Date.now());
     outbox.kick();
     log.info({ resumed: payload.resumed }, 'The attempt runs.');
     return {

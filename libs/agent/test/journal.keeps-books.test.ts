@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { RunCommand } from '@openservice/protocol';
 import { expect } from 'chai';
 import { Journal } from '../src/journal/journal.ts';
@@ -102,6 +104,33 @@ describe('journal', () => {
     journal.close();
     journal = new Journal(dir.path);
     expect(journal.events(10).map(({ jobId, type }) => `${jobId} ${type}`)).to.deep.equal(['job-a accepted', 'job-b cancelled']);
+  });
+
+  it('syncs once for all that was begun and ended, and not where another write has', () => {
+    // A sync that has nothing to do writes nothing: that is what can be seen of it from here.
+    const wrote = (work: () => void): boolean => {
+      const size = () => statSync(join(dir.path, 'journal.db-wal')).size;
+      const before = size();
+      work();
+      return size() > before;
+    };
+    const sync = () => wrote(() => journal.sync());
+    for (const attempt of ['job-a', 'job-b', 'job-c']) journal.accept(command(attempt, 1), 1);
+    expect(sync()).to.equal(false);
+    for (const jobId of ['job-a', 'job-b']) {
+      journal.begin({ jobId, attempt: 1 }, 'running', { type: 'running', payload: {} }, 2);
+      journal.finish({ jobId, attempt: 1 }, 'succeeded', { type: 'succeeded', payload: {} }, 3);
+    }
+    expect([sync(), sync()]).to.deep.equal([true, false]);
+    expect(wrote(() => journal.dropEvents([{ ...first, seq: 1 }]))).to.equal(true);
+    expect(sync()).to.equal(false);
+    journal.finish({ jobId: 'job-c', attempt: 1 }, 'failed', failed, 4);
+    journal.dropEvents([{ ...first, seq: 2 }]);
+    expect(sync()).to.equal(true);
+    journal.accept(command('job-d', 1), 5);
+    journal.begin({ jobId: 'job-d', attempt: 1 }, 'running', { type: 'running', payload: {} }, 6);
+    journal.tryWrite(7);
+    expect(sync()).to.equal(false);
   });
 
   it('lets nothing more happen to an attempt that is void', () => {

@@ -1,6 +1,7 @@
 /**
  * What this node has been told and has done. Each method is one transaction, on the disk when it returns (TransientError
- * `journal_unwritable` when the disk does not take it, and nothing has changed): a change of state and
+ * `journal_unwritable` when the disk does not take it, and nothing has changed), but for `begin` and `finish`: these survive a kill at once, and
+ * a power cut after the next `sync`, which many share. Events are sent after it. A change of state and
  * the event that tells of it are never apart. A finished attempt stays as a tombstone, so that a command that comes again is
  * known; tombstones are swept after a week, long after any center would send it.
  */
@@ -125,6 +126,16 @@ export class Journal {
     });
   }
 
+  /** As `advance`, at the start of a run. After a power cut it begins again, and nobody has heard of the first time. */
+  begin(key: AttemptKey, state: AttemptState | null, event: NewEvent, now: number): void {
+    this.#store.writeUntold(() => this.advance(key, state, event, now));
+  }
+
+  /** Everything is on the disk when it returns. Call it before anybody hears of an event. */
+  sync(): void {
+    this.#store.sync();
+  }
+
   /** Moves an attempt on and tells of it. FencedError when it has ended meanwhile: it was made void. */
   advance(key: AttemptKey, state: AttemptState | null, event: NewEvent | null, now: number): void {
     this.#store.write(() => {
@@ -166,9 +177,9 @@ export class Journal {
     });
   }
 
-  /** Ends an attempt with its event. False, and nothing is written, when it had ended before. */
+  /** Ends an attempt with its event. False, and nothing is written, when it had ended before. After a power cut it is run again, to the same end. */
   finish(key: AttemptKey, outcome: Exclude<Outcome, 'void'>, event: NewEvent, now: number): boolean {
-    return this.#store.write(() => {
+    return this.#store.writeUntold(() => {
       const row = this.get(key);
       if (row === null || row.state === 'finished') return false;
       this.#rows.finish(key, outcome, event, now);

@@ -10,6 +10,8 @@ export class Store {
   #healthy = true;
   /** Within a transaction. */
   #inside = false;
+  /** Something was written that a power cut would undo, and must not be undone once it was told. */
+  #unsynced = false;
 
   constructor(dataDir: string) {
     this.#database = openJournalDatabase(dataDir);
@@ -31,6 +33,7 @@ export class Store {
       this.#database.exec('BEGIN IMMEDIATE');
       const answer = work();
       this.#database.exec('COMMIT');
+      this.#unsynced = false;
       this.#healthy = true;
       return answer;
     } catch (error) {
@@ -51,12 +54,26 @@ export class Store {
   /** As `write`, but a power cut may undo it, though a kill may not: for what is harmless to be done again. */
   writeLazily<T>(work: () => T): T {
     if (this.#inside) return work();
+    const before = this.#unsynced;
     this.#database.exec('PRAGMA synchronous=NORMAL');
     try {
       return this.write(work);
     } finally {
+      this.#unsynced = before;
       this.#database.exec('PRAGMA synchronous=FULL');
     }
+  }
+
+  /** As `writeLazily`, for what is harmless to be done again as long as nobody was told: call `sync` before. */
+  writeUntold<T>(work: () => T): T {
+    const answer = this.writeLazily(work);
+    if (!this.#inside) this.#unsynced = true;
+    return answer;
+  }
+
+  /** All that was written is on the disk when it returns: any write that is synced takes along what was written before. */
+  sync(): void {
+    if (this.#unsynced) this.write(() => this.run("INSERT OR REPLACE INTO meta (name, value) VALUES ('synced', '')"));
   }
 
   run(sql: string, ...values: SQLInputValue[]): void {
