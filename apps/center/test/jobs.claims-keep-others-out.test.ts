@@ -85,6 +85,22 @@ describe('a job and its claims', () => {
     expect(await count(database, 'replicas WHERE block_id = ? AND pool_id = ?', [blockId, to])).to.equal(0);
   });
 
+  it('are kept when it is cancelled while it waits to be tried again: its node cleans up what the first attempt left', async () => {
+    const { jobId } = await startUpload(database);
+    const failed = { error: { code: 'unreachable', message: 'The store is away.' }, transient: true, progress: null };
+    await inTransaction(database, (manager) => applyEvent(manager, event(jobId, 1, 1, 'failed', failed)));
+    expect(await readJob(database, jobId)).to.include({ state: 'queued', attempt: 2 });
+    await inTransaction(database, (manager) => cancelJob(manager, jobId, 'A test asked.'));
+    expect((await readJob(database, jobId)).state).to.equal('cancelling');
+    expect(await count(database, 'claims WHERE job_id = ?', [jobId])).to.be.greaterThan(0);
+    const commands = "outbox WHERE job_id = ? AND attempt = 2 AND status <> 'done'";
+    expect(await count(database, `${commands} AND type = 'cancel'`, [jobId])).to.equal(1);
+    expect(await count(database, `${commands} AND type = 'run'`, [jobId])).to.equal(0);
+    await inTransaction(database, (manager) => applyEvent(manager, event(jobId, 2, 1, 'cancelled', { progress: null })));
+    expect((await readJob(database, jobId)).state).to.equal('cancelled');
+    expect(await count(database, 'claims WHERE job_id = ?', [jobId])).to.equal(0);
+  });
+
   it('a failed job is retried as a new job; a running one is not', async () => {
     const { jobId, blockId, to } = await startUpload(database);
     const early = await refusal(inTransaction(database, (manager) => retryJob(manager, jobId)));

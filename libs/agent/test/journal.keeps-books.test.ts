@@ -51,6 +51,23 @@ describe('journal', () => {
     expect(journal.get({ jobId: 'job-a', attempt: 3 })?.checkpoint).to.equal(null);
   });
 
+  it('a cancel of an attempt that never came cleans up what the one before it left, and nothing after one that cleaned up', () => {
+    const second = { jobId: 'job-a', attempt: 2 };
+    journal.accept(command('job-a', 1), 1);
+    journal.checkpoint(first, { at: 1 }, null, () => false, 2);
+    journal.finish(first, 'failed_transient', failed, 3);
+    journal.forget(first);
+    expect(journal.cancel(second, 'by hand', '', 4).verdict).to.equal('marked');
+    const row = journal.get(second);
+    expect(row).to.include({ state: 'accepted', cancel: 'by hand', kind: 'verify', fence: 1, outcome: null });
+    expect(row?.checkpoint).to.deep.equal({ at: 1 });
+    expect(journal.accept(command('job-a', 2), 5).verdict, 'its command comes late').to.equal('known');
+
+    journal.accept(command('job-b', 1), 1);
+    journal.finish({ jobId: 'job-b', attempt: 1 }, 'failed', failed, 2);
+    expect(journal.cancel({ jobId: 'job-b', attempt: 2 }, 'by hand', '', 3).verdict).to.equal('cancelled');
+  });
+
   it('passes it on though the center has had the older one forgotten meanwhile', () => {
     journal.accept(command('job-a', 1), 0);
     journal.checkpoint(first, { at: 5 }, null, () => true, 0);

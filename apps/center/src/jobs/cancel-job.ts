@@ -27,8 +27,9 @@ export async function cancelJob(manager: EntityManager, jobId: string, reason: s
   await commandCancel(manager, job, reason);
 }
 
-/** No node can know of it, and none will. */
+/** No node can know of it, and none will. After a first attempt a node must clean up what that left for the next to go on from. */
 async function isHereAlone(manager: EntityManager, job: Job): Promise<boolean> {
+  if (job.attempt > 1) return false;
   if (job.state === 'queued') return (await closeCommands(manager, job.id, { type: 'run', neverSent: true })) > 0;
   return job.state === 'paused' && (await neverLeft(manager, job));
 }

@@ -6,7 +6,16 @@
  * known; tombstones are swept after a week, long after any center would send it.
  */
 import type { HeldAttempt, RunCommand } from '@openservice/protocol';
-import { type AttemptKey, type AttemptRow, type AttemptState, type NewEvent, type Outcome, Rows, toAttempt } from './rows.ts';
+import {
+  type AttemptKey,
+  type AttemptRow,
+  type AttemptState,
+  type NewAttempt,
+  type NewEvent,
+  type Outcome,
+  Rows,
+  toAttempt,
+} from './rows.ts';
 import { Store } from './store.ts';
 import { Wishes } from './wishes.ts';
 
@@ -94,7 +103,8 @@ export class Journal {
 
   /**
    * Takes a command to cancel. `cancelled`: nothing had begun, the event is in the outbox. `marked`: the attempt is to be ended
-   * by whoever runs it, or must be run to be cleaned up. `ignored`: it has ended, is being committed, or is an old one.
+   * by whoever runs it, or must be run to be cleaned up; so must one that never came, where an attempt before it left what the next
+   * would have gone on from. `ignored`: it has ended, is being committed, or is an old one.
    */
   cancel(
     key: AttemptKey,
@@ -106,7 +116,13 @@ export class Journal {
       const row = this.get(key);
       if (row === null) {
         if (this.#rows.newest(key.jobId) > key.attempt) return { verdict: 'ignored', voided: [] };
+        const before = this.#leftBefore(key.jobId);
         const voided = this.#voidOlder(key);
+        if (before !== null) {
+          this.#rows.insert(key, { ...before.what, traceparent }, before.checkpoint, now);
+          this.#store.run('UPDATE attempts SET cancel = ? WHERE job_id = ? AND attempt = ?', reason, key.jobId, key.attempt);
+          return { verdict: 'marked', voided };
+        }
         this.#rows.insert(key, { kind: '', fence: 0, params: null, priority: 5, traceparent }, null, now);
         this.#rows.finish(key, 'cancelled', { type: 'cancelled', payload: { progress: null } }, now);
         return { verdict: 'cancelled', voided };
@@ -216,8 +232,9 @@ export class Journal {
     this.#store.write(() => {
       this.#rows.dropOutbox(key);
       this.#store.run(
-        // What is left to go on from stays for the next attempt, whose command may come later than this verdict.
-        `UPDATE attempts SET outcome = coalesce(outcome, 'void'), state = 'finished', params = 'null',
+        // What is left to go on from stays for the next attempt, whose command may come later than this verdict; or to be cleaned up, at a cancel.
+        `UPDATE attempts SET outcome = coalesce(outcome, 'void'), state = 'finished',
+           params = CASE WHEN outcome IN ('succeeded', 'failed', 'cancelled') THEN 'null' ELSE params END,
            checkpoint = CASE WHEN outcome IN ('succeeded', 'failed', 'cancelled') THEN NULL ELSE checkpoint END
          WHERE job_id = ? AND attempt = ?`,
         key.jobId,
@@ -272,6 +289,20 @@ export class Journal {
     if (row.state === 'accepted') return { type: 'accepted', payload: {} };
     if (row.state === 'paused') return { type: 'paused', payload: { progress: this.#rows.progress(row) } };
     return { type: 'running', payload: { resumed: true, at: new Date(now).toISOString() } };
+  }
+
+  /** The newest attempt of the job, where it ended, or is, without having cleaned up or succeeded. */
+  #leftBefore(jobId: string): { what: Omit<NewAttempt, 'traceparent'>; checkpoint: string | null } | null {
+    const row = this.#store.one(
+      'SELECT kind, fence, params, priority, checkpoint, outcome FROM attempts WHERE job_id = ? ORDER BY attempt DESC LIMIT 1',
+      jobId,
+    );
+    const over = ['succeeded', 'failed', 'cancelled'];
+    // A journal of before has forgotten the parameters.
+    if (row === undefined || row.kind === '' || row.params === 'null' || over.includes(String(row.outcome))) return null;
+    const params: unknown = JSON.parse(String(row.params));
+    const what = { kind: String(row.kind), fence: Number(row.fence), params, priority: Number(row.priority) };
+    return { what, checkpoint: row.checkpoint as string | null };
   }
 
   #voidOlder(key: AttemptKey): AttemptKey[] {
