@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { CHECKS, violations } from './checks/all.ts';
+import { violations } from './checks/all.ts';
 import { Client } from './client/client.ts';
 import { Watcher } from './client/watcher.ts';
 import { gather } from './evidence/gather.ts';
@@ -10,21 +10,19 @@ import { allJobs } from './evidence/rows.ts';
 import { FaultRun } from './faults/run-faults.ts';
 import { faultSchedule } from './faults/schedule.ts';
 import { finale } from './finale.ts';
-import { heal, unbind, whenHealthy } from './heal.ts';
+import { HEALTHY_MS, heal, unbind, whenHealthy } from './heal.ts';
 import { History } from './model/history.ts';
 import type { ChaosOptions } from './options.ts';
 import { whenQuiet } from './quiet.ts';
-import { historyOf } from './report/job-history.ts';
-import { LiveLine } from './report/live-line.ts';
+import { LiveLine, type Status, statusText } from './report/live-line.ts';
 import { Recovery } from './report/recovery.ts';
 import { summary } from './report/summary.ts';
+import { sayVerdict } from './report/verdict.ts';
 import { startWorld, type World } from './stack/world.ts';
 
 /** Of a client in a minute; a run is bounded by this and by time. */
 const STEPS_A_MINUTE = 150;
 
-/** A job that takes longer after healing is worth a look, though nothing is broken. */
-const SLOW_QUIET_MS = 25_000;
 /** For who follows the events, after the last job has ended. */
 const CATCH_UP_MS = 15_000;
 
@@ -32,8 +30,8 @@ const CATCH_UP_MS = 15_000;
 export async function run(options: ChaosOptions, signal: AbortSignal): Promise<number> {
   const { dir, seed, minutes } = options;
   const since = performance.now();
-  const status = { phase: 'starting', running: 0, active: () => [] as string[], clients: [] as Client[] };
-  const line = new LiveLine(() => liveText(status, since));
+  const status: Status = { phase: 'starting', running: 0, active: () => [], models: [] };
+  const line = new LiveLine(() => statusText(status, since));
   const say = (text: string) => line.say(text);
   say(`Seed ${seed}, ${minutes} minutes, in ${dir}.`);
   let world: World | undefined;
@@ -64,7 +62,7 @@ async function underFaults(
   options: ChaosOptions,
   world: World,
   watcher: Watcher,
-  status: { phase: string; running: number; active: () => string[]; clients: Client[] },
+  status: Status,
   say: (line: string) => void,
   signal: AbortSignal,
   since: number,
@@ -86,7 +84,7 @@ async function underFaults(
       mostSteps: Math.ceil(minutes * STEPS_A_MINUTE),
     });
   });
-  status.clients = clients;
+  status.models = clients.map(({ model }) => model);
 
   await watcher.start();
   const loadBegan = Date.now();
@@ -101,8 +99,10 @@ async function underFaults(
   signal.throwIfAborted();
 
   status.phase = 'healing';
+  const faulty: string[] = [];
   await heal(world);
   const healedMs = await whenHealthy(world, signal);
+  if (healedMs === null) faulty.push(`After ${HEALTHY_MS / 1000} s without faults a center is not ready or a node not online.`);
   recovery.stop();
   await unbind(world);
   status.phase = 'waiting for quiet';
@@ -116,7 +116,7 @@ async function underFaults(
   status.phase = 'collecting and reading';
   // A job that is stuck holds its pools and blocks: what the finale cannot do then is told with the rest.
   const told = await finale(world, clients, seed, say).catch((error: Error) => {
-    say(`The stack does not do its work after healing: ${error.message}`);
+    faulty.push(`After healing, a collection, a restore or a comparison did not succeed: ${error.message}`);
     return null;
   });
   await watcher.caughtUp(await allJobs(world.servers.mysql.address.url), CATCH_UP_MS);
@@ -127,39 +127,16 @@ async function underFaults(
   status.phase = 'checking';
   const empty = { freedLast: new Map(), restored: new Map(), live: new Map(), anomalies: [] };
   const evidence = await gather(world, clients, watcher.seen, told ?? empty);
-  const broken = violations(evidence);
-  if (told === null)
-    broken.push({ check: 'works-again', what: 'After healing, a collection or a restore did not succeed; see above.' });
-  const longestRecoveryMs = Math.max(recovery.longestMs, healedMs);
-  say(
-    `\n${summary(evidence, clients, faults.done, { linkBytes: world.links.bytes, longestRecoveryMs, quietMs: quiet.tookMs, eventsSeen: watcher.seen.length, eventConnections: watcher.connections })}`,
-  );
-  const slow = quiet.slowest === null || quiet.tookMs < SLOW_QUIET_MS ? null : quiet.slowest;
-  if (slow !== null) {
-    say(`The last to end, ${(quiet.tookMs / 1000).toFixed(1)} s after all was healed:`);
-    say(historyOf({ check: '', what: '', job: slow }, evidence, faults.done, loadBegan));
-  }
-  if (broken.length === 0) {
-    say(
-      `All ${CHECKS.length} invariants hold. Seed ${seed}, ${minutes} minutes, ${Math.round((performance.now() - since) / 1000)} s in all.`,
-    );
-    return 0;
-  }
-  for (const violation of broken.slice(0, 40)) {
-    say(`BROKEN ${violation.check}: ${violation.what}`);
-    say(historyOf(violation, evidence, faults.done, loadBegan));
-  }
-  say(`${broken.length} breaches of ${new Set(broken.map(({ check }) => check)).size} invariants. Seed ${seed}.`);
-  return 1;
-}
-
-function liveText(status: { phase: string; running: number; active: () => string[]; clients: Client[] }, since: number): string {
-  const { clients } = status;
-  const jobs = clients.reduce((sum, { model }) => sum + model.jobs.size, 0);
-  const blocks = clients.reduce((sum, { model }) => sum + model.blocks.size, 0);
-  const running =
-    status.phase === 'load and faults' ? clients.reduce((sum, { model }) => sum + model.runningJobs.length, 0) : status.running;
+  const broken = [...faulty.map((what) => ({ check: 'works-again', what })), ...violations(evidence)];
+  const figures = {
+    linkBytes: world.links.bytes,
+    longestRecoveryMs: Math.max(recovery.longestMs, healedMs ?? HEALTHY_MS),
+    quietMs: quiet.tookMs,
+    eventsSeen: watcher.seen.length,
+    eventConnections: watcher.connections,
+  };
+  say(`\n${summary(evidence, clients, faults.done, figures)}`);
   const seconds = Math.round((performance.now() - since) / 1000);
-  const faults = status.active();
-  return `${seconds} s  ${status.phase}  jobs ${jobs} (${running} running)  blocks ${blocks}${faults.length > 0 ? `  now: ${faults.join(', ')}` : ''}`;
+  const name = `Seed ${seed}, ${minutes} minutes, ${seconds} s in all.`;
+  return sayVerdict({ evidence, broken, quiet, faults: faults.done, loadBegan }, name, say);
 }
