@@ -6,6 +6,7 @@ import { Instances1764000000003 } from './0003-instances.ts';
 import { JobControl1764100000004 } from './0004-job-control.ts';
 import { Events1764200000005 } from './0005-events.ts';
 import { Anomalies1764300000006 } from './0006-anomalies.ts';
+import { Lists1764400000007 } from './0007-lists.ts';
 
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Foundation1763800000001,
@@ -14,4 +15,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   JobControl1764100000004,
   Events1764200000005,
   Anomalies1764300000006,
+  Lists1764400000007,
 ];

@@ -1,5 +1,5 @@
 /** Reading blocks. Replicas of a page are loaded at once. */
-import { type Block, BlockSchema, type DataSource, type Replica, ReplicaSchema } from '@openservice/store';
+import { type Block, BlockSchema, type DataSource, PoolSchema, type Replica } from '@openservice/store';
 import type { Answer } from './answers.ts';
 import { findBlock, replicasOf } from './lookups.ts';
 import { containing, type PageRequest, page } from './paging.ts';
@@ -12,6 +12,17 @@ export interface BlockFilters {
   state?: Block['state'] | undefined;
 }
 
+/** Of so many it is faster to go through all blocks in the order that is asked for; of fewer, to sort those of the pool. */
+const MANY_BLOCKS = 5000;
+
+/** SQL: the block `t` has a replica in that pool. As EXISTS, servers begin with the pool's replicas, and sort them all; not so with a count. */
+async function inPool(database: DataSource, poolId: string) {
+  const pool = await database.getRepository(PoolSchema).findOneBy({ id: poolId });
+  const replica = 'FROM replicas r WHERE r.block_id = t.id AND r.pool_id = :poolId';
+  const many = (pool?.block_count ?? 0) > MANY_BLOCKS;
+  return { sql: many ? `(SELECT COUNT(*) ${replica}) > 0` : `EXISTS (SELECT 1 ${replica})`, parameters: { poolId } };
+}
+
 export async function listBlocks(database: DataSource, request: PageRequest & BlockFilters): Promise<Answer> {
   const blocks = database.getRepository(BlockSchema);
   const query = blocks.createQueryBuilder('t').where('1 = 1');
@@ -20,13 +31,8 @@ export async function listBlocks(database: DataSource, request: PageRequest & Bl
   if (request.state === undefined) query.andWhere("t.state <> 'trashed'");
   else query.andWhere('t.state = :state', { state: request.state });
   if (request.pool_id !== undefined) {
-    const inPool = query
-      .subQuery()
-      .select('1')
-      .from(ReplicaSchema, 'r')
-      .where('r.block_id = t.id AND r.pool_id = :poolId')
-      .getQuery();
-    query.andWhere(`EXISTS ${inPool}`, { poolId: request.pool_id });
+    const { sql, parameters } = await inPool(database, request.pool_id);
+    query.andWhere(sql, parameters);
   }
   const { rows, nextMarker } = await page(query, request, (id) => blocks.findOneBy({ id }));
   return {

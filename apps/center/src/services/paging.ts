@@ -53,7 +53,8 @@ export async function page<Row extends Listed>(
       const row = await findMarker(request.marker);
       if (row === null)
         throw invalidRequest([{ path: 'query.marker', message: 'there is no such id (any more); start the list again' }]);
-      query.andWhere(`(t.${column} ${after} :seen OR (t.${column} = :seen AND t.id ${after} :marker))`, {
+      // In this form both servers begin at the marker in the index; with an OR over both columns they begin at its start.
+      query.andWhere(`t.${column} ${after}= :seen AND (t.${column} ${after} :seen OR t.id ${after} :marker)`, {
         seen: row[column],
         marker: request.marker,
       });
