@@ -72,6 +72,11 @@ export class Rows {
       await this.#jobs(rows);
     }
     this.#count = count;
+    await this.database.query('UPDATE pools SET block_count = ?, stored_bytes = ? WHERE id = ?', [
+      count,
+      count * 2 ** 30,
+      this.#options.poolId,
+    ]);
     // What a server does by itself sooner or later: it then knows what is rare.
     await this.database.query('ANALYZE TABLE sets, blocks, replicas, jobs, job_transitions, job_attempts');
   }
