@@ -11,7 +11,7 @@ import { z } from 'zod';
 import type { JobDeps } from './deps.ts';
 import { sessionOf } from './pool-target.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { bandwidthOf, JOB_WINDOW } from './replicate.ts';
+import { bandwidthOf, windowFor } from './replicate.ts';
 
 export interface BlockPlan {
   block: { id: string; size: number; chunkSize: number };
@@ -150,7 +150,7 @@ async function copy(context: JobContext<object>, plan: BlockPlan, writer: BlockW
       source,
       writer,
       signal,
-      window: JOB_WINDOW,
+      window: windowFor(plan.block.chunkSize),
       bandwidth: bandwidthOf(context.params),
       onProgress: (now) => progress.show(now),
     });

@@ -29,8 +29,9 @@ import { type Place, SEGMENT_CHUNKS, segmentLength } from './segment.ts';
 import { SegmentCache } from './segment-cache.ts';
 import { Windows } from './windows.ts';
 
-/** Chunks looked ahead to fill a window; and how far ahead the next window is started. */
-const LOOK_AHEAD = 12;
+/** What is looked ahead to fill a window, and how far ahead the next window is started: so many raw bytes, and so many chunks. */
+const LOOK_AHEAD_BYTES = 4 * 1024 * 1024;
+const [LEAST_AHEAD, MOST_AHEAD] = [12, 64];
 /** Record headers kept for small reads. */
 const HEADS_KEPT = 4096;
 
@@ -60,6 +61,7 @@ export class PacksReader implements BlockReader {
   readonly #segments: SegmentCache;
   readonly #windows: Windows;
   readonly #heads = new Map<number, Head>();
+  readonly #lookAhead: number;
   #last = -1;
 
   constructor({ backend, workers, keys }: ReaderParts, block: { id: string; fence: number; manifest: PackedManifest }) {
@@ -73,6 +75,7 @@ export class PacksReader implements BlockReader {
     this.#chunks = chunkCount(this.size, this.chunkSize);
     this.#segments = new SegmentCache(backend, block.id, block.fence, block.manifest, this.#stop.signal);
     this.#windows = new Windows(backend, this.#stop.signal);
+    this.#lookAhead = Math.max(LEAST_AHEAD, Math.min(MOST_AHEAD, Math.floor(LOOK_AHEAD_BYTES / this.chunkSize)));
   }
 
   async *extents(from: number, signal: AbortSignal): AsyncIterable<ChunkRange> {
@@ -109,7 +112,7 @@ export class PacksReader implements BlockReader {
     }
     const { digest, place } = found;
     try {
-      await this.#decode(await orAborted(this.#record(index, place), signal), index, digest, target);
+      await this.#record(index, place, signal, (record) => this.#decode(record, index, digest, target));
     } catch (error) {
       const record = await this.#repaired(error, place, signal);
       if (record === null) throw this.#named(error, index, place);
@@ -134,7 +137,7 @@ export class PacksReader implements BlockReader {
     if (found === null) return null;
     const { digest, place } = found;
     try {
-      return storedChunk(await orAborted(this.#record(index, place), signal), digest);
+      return await this.#record(index, place, signal, async (record) => storedChunk(Buffer.from(record), digest));
     } catch (error) {
       const record = await this.#repaired(error, place, signal);
       if (record === null) throw this.#named(error, index, place);
@@ -155,13 +158,16 @@ export class PacksReader implements BlockReader {
   }
 
   async readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void> {
+    const parts: Promise<void>[] = [];
     for (let done = 0; done < target.length; ) {
       const index = Math.floor((offset + done) / this.chunkSize);
       const inside = offset + done - index * this.chunkSize;
       const count = Math.min(target.length - done, this.chunkSize - inside);
-      await this.#readPart(index, inside, target.subarray(done, done + count), signal);
+      parts.push(this.#readPart(index, inside, target.subarray(done, done + count), signal));
       done += count;
     }
+    // All of them have ended before `target` is the caller's again.
+    for (const outcome of await Promise.allSettled(parts)) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   async close(): Promise<void> {
@@ -239,17 +245,20 @@ export class PacksReader implements BlockReader {
     return parsed;
   }
 
-  async #record(index: number, place: Place): Promise<Buffer> {
-    const sequential = Math.abs(index - this.#last) <= LOOK_AHEAD * 2;
+  /** Runs `work` with the record of chunk `index`, which is good only until then. */
+  async #record<T>(index: number, place: Place, signal: AbortSignal, work: (record: Buffer) => Promise<T>): Promise<T> {
+    const ahead = this.#lookAhead;
+    const sequential = Math.abs(index - this.#last) <= ahead * 2;
     this.#last = index;
-    const record = this.#windows.read(place, sequential ? await this.#placesFrom(index, LOOK_AHEAD) : []);
-    if (sequential) void this.#readAhead(index + LOOK_AHEAD).catch(() => {});
-    return record;
+    const wanted = sequential ? await orAborted(this.#placesFrom(index, ahead), signal) : [];
+    const done = this.#windows.use(place, wanted, signal, work);
+    if (sequential) void this.#readAhead(index + ahead).catch(() => {});
+    return done;
   }
 
   /** Starts the window that chunk `index` lies in; what fails here fails again where it is asked for. */
   async #readAhead(index: number): Promise<void> {
-    const [place, ...rest] = await this.#placesFrom(index, LOOK_AHEAD);
+    const [place, ...rest] = await this.#placesFrom(index, this.#lookAhead);
     if (place !== undefined) this.#windows.ensure(place, rest);
   }
 

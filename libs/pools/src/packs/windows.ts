@@ -2,8 +2,10 @@
  * Ranges of packs that are being read or were just read. Chunks that follow each other lie near each other in a pack, so that a few
  * large reads serve many chunks; parallel callers share them.
  */
+import { sharedBuffer } from '@openservice/codec';
 import { MIB } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
+import { orAborted } from '../gate.ts';
 import { packKey } from './keys.ts';
 import type { Place } from './segment.ts';
 
@@ -13,18 +15,27 @@ const KEPT = 8;
 const IDLE_MS = 1000;
 /** Bytes nobody asked for that a window may hold between two records. */
 const MAX_GAP = 256 * 1024;
+/** A window of a single record, as a random read makes it, takes less. */
+const SMALL_BYTES = 256 * 1024;
 
 interface Window {
   pack: string;
   start: number;
   end: number;
   bytes: Promise<Buffer>;
+  /** Those who use its bytes, its own reading among them. */
+  users: number;
+  kept: boolean;
+  /** To be used again once it is not kept and nobody uses it. */
+  room: Buffer | null;
 }
 
 export class Windows {
   readonly #backend: Backend;
   readonly #stop: AbortSignal;
   #kept: Window[] = [];
+  /** Shared memory of SMALL_BYTES and of WINDOW_BYTES: a record goes from there to a worker thread without a copy, and leaves no garbage. */
+  #spare: Buffer[] = [];
   #idle: NodeJS.Timeout | null = null;
 
   constructor(backend: Backend, stop: AbortSignal) {
@@ -32,15 +43,27 @@ export class Windows {
     this.#stop = stop;
   }
 
-  /** The record at `place`. `wanted`: places that will be asked for next; those that lie beside it are fetched with it. */
-  async read(place: Place, wanted: readonly Place[]): Promise<Buffer> {
-    const window = this.ensure(place, wanted);
-    const bytes = await window.bytes;
-    return bytes.subarray(place.offset - window.start, place.offset - window.start + place.length);
+  /**
+   * Runs `work` with the record at `place`, which is good only until then; `signal` ends the wait for it, not the work. `wanted`: places that will be asked for next; those that lie
+   * beside it are fetched with it.
+   */
+  async use<T>(place: Place, wanted: readonly Place[], signal: AbortSignal, work: (record: Buffer) => Promise<T>): Promise<T> {
+    const window = this.#window(place, wanted);
+    window.users++;
+    try {
+      const bytes = await orAborted(window.bytes, signal);
+      return await work(bytes.subarray(place.offset - window.start, place.offset - window.start + place.length));
+    } finally {
+      this.#leave(window);
+    }
   }
 
   /** Starts reading what is not being read yet. */
-  ensure(place: Place, wanted: readonly Place[]): Window {
+  ensure(place: Place, wanted: readonly Place[]): void {
+    this.#window(place, wanted);
+  }
+
+  #window(place: Place, wanted: readonly Place[]): Window {
     // A disk that nobody reads for a while keeps nothing here.
     this.#idle = this.#idle?.refresh() ?? setTimeout(() => this.#letGo(), IDLE_MS).unref();
     const end = place.offset + place.length;
@@ -50,20 +73,52 @@ export class Windows {
       this.#kept.push(found!);
       return found!;
     }
-    const range = spread(place, wanted);
-    const bytes = this.#backend.get(packKey(place.pack), { offset: range.start, length: range.end - range.start }, this.#stop);
-    const window: Window = { pack: place.pack, ...range, bytes };
-    bytes.catch(() => {
-      this.#kept = this.#kept.filter((kept) => kept !== window);
-    });
+    const window = this.#fetch(place.pack, spread(place, wanted));
     this.#kept.push(window);
-    if (this.#kept.length > KEPT) this.#kept.shift();
+    if (this.#kept.length > KEPT) this.#drop(this.#kept.shift()!);
     return window;
   }
 
+  #fetch(pack: string, { start, end }: { start: number; end: number }): Window {
+    const length = end - start;
+    const room = length <= WINDOW_BYTES ? this.#room(length <= SMALL_BYTES ? SMALL_BYTES : WINDOW_BYTES) : null;
+    const give = room === null ? undefined : (bytes: number): Buffer => room.subarray(0, bytes);
+    const bytes = this.#backend.get(packKey(pack), { offset: start, length }, this.#stop, give);
+    const window: Window = { pack, start, end, bytes, users: 1, kept: true, room };
+    bytes
+      .catch(() => {
+        this.#kept = this.#kept.filter((kept) => kept !== window);
+        window.kept = false;
+      })
+      .finally(() => this.#leave(window));
+    return window;
+  }
+
+  #room(bytes: number): Buffer {
+    const at = this.#spare.findIndex((spare) => spare.length === bytes);
+    return at < 0 ? sharedBuffer(bytes) : this.#spare.splice(at, 1)[0]!;
+  }
+
+  #leave(window: Window): void {
+    window.users--;
+    this.#recycle(window);
+  }
+
+  #drop(window: Window): void {
+    window.kept = false;
+    this.#recycle(window);
+  }
+
+  #recycle(window: Window): void {
+    if (window.kept || window.users > 0 || window.room === null) return;
+    if (this.#spare.length < KEPT && this.#idle !== null) this.#spare.push(window.room);
+    window.room = null;
+  }
+
   #letGo(): void {
-    this.#kept = [];
     this.#idle = null;
+    for (const window of this.#kept.splice(0)) this.#drop(window);
+    this.#spare = [];
   }
 }
 
