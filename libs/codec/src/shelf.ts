@@ -1,7 +1,10 @@
 /**
  * Shared memory that threads know by number. To post a view of shared memory costs more than to digest a small chunk; the buffers are few
- * and used again and again, so each is posted to a thread once. A thread lets go of one that its owner dropped.
+ * and used again and again, so each is posted to a thread once. A thread lets go of what its owner dropped, and then has to collect: V8 does not
+ * count shared memory, so of a thread whose own garbage is small it would never come back.
  */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 /** A view of shared memory: the number of the memory, the first byte, bytes. */
 export type Place = readonly [memory: number, offset: number, length: number];
@@ -59,13 +62,24 @@ export class ShelfOf {
   }
 }
 
+/** So many bytes that were let go of are collected together. */
+const COLLECT_BYTES = 8 * 1024 * 1024;
+
 /** The thread's side. */
 export class Shelf {
   readonly #memories = new Map<number, SharedArrayBuffer>();
+  readonly #collect = collector();
+  #letGo = 0;
 
   take({ added, dropped: gone }: ShelfNews): void {
     for (const [number, memory] of added) this.#memories.set(number, memory);
-    for (const number of gone) this.#memories.delete(number);
+    for (const number of gone) {
+      this.#letGo += this.#memories.get(number)?.byteLength ?? 0;
+      this.#memories.delete(number);
+    }
+    if (this.#letGo < COLLECT_BYTES) return;
+    this.#letGo = 0;
+    this.#collect();
   }
 
   bytes([number, offset, length]: Place): Buffer {
@@ -73,4 +87,11 @@ export class Shelf {
     if (memory === undefined) throw new Error(`shared memory ${number} was not told to this thread`);
     return Buffer.from(memory, offset, length);
   }
+}
+
+/** Node has it behind a flag, and a context that is made once the flag is set has it, too. */
+function collector(): () => void {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('globalThis.gc');
+  return typeof collect === 'function' ? () => void collect() : () => undefined;
 }

@@ -4,7 +4,7 @@
  *
  * put: temporary file, fsync, rename, fsync of the directory. A crash leaves a temporary file at worst (`temp-files.ts`).
  */
-import { constants, type Dirent, fstatSync } from 'node:fs';
+import { constants, type Dirent } from 'node:fs';
 import { type FileHandle, link, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PermanentError, TransientError } from '@openservice/domain';
@@ -111,8 +111,7 @@ class FsBackend implements Backend {
 
   async #getPart(key: string, { offset, length }: Range, signal: AbortSignal, room: (bytes: number) => Buffer): Promise<Buffer> {
     try {
-      return await this.#open.use(this.#path(key), async (handle) => {
-        const info = fstatSync(handle.fd);
+      return await this.#open.use(this.#path(key), async (handle, info) => {
         if (!info.isFile()) throw new ObjectNotFoundError(key, this.name);
         if (offset + length > info.size) {
           throw new TransientError('short_read', `Object ${key} in ${this.name} ends before byte ${offset + length}.`);

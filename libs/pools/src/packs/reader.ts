@@ -5,7 +5,7 @@
 import { crc32c } from '@node-rs/crc32';
 import type { ChunkWorkers } from '@openservice/codec';
 import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
-import { type Backend, ObjectNotFoundError } from '../backend.ts';
+import { type Backend, ObjectNotFoundError, type Range } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { orAborted } from '../gate.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
@@ -32,8 +32,10 @@ import { Windows } from './windows.ts';
 /** What is looked ahead to fill a window, and how far ahead the next window is started: so many raw bytes, and so many chunks. */
 const LOOK_AHEAD_BYTES = 4 * 1024 * 1024;
 const [LEAST_AHEAD, MOST_AHEAD] = [12, 64];
-/** Record headers kept for small reads. */
+/** Record headers kept for small reads of large records. */
 const HEADS_KEPT = 4096;
+/** A record of no more is read whole for a part of it: that is one read instead of two, and less than a disk or a network notices. */
+const READ_WHOLE_BYTES = 192 * 1024;
 
 interface Head {
   head: RecordHead;
@@ -186,36 +188,19 @@ export class PacksReader implements BlockReader {
       into.fill(0);
       return;
     }
+    const { place } = found;
     try {
-      const { head, table, nonce } = await this.#head(index, found.place, signal);
-      const first = Math.floor(inside / head.frameSize);
-      const last = Math.floor((inside + into.length - 1) / head.frameSize);
-      let skipped = recordPrefixBytes(head.frameCount, head.sealed);
-      for (let i = 0; i < first; i++) skipped += table.frames[i]!;
-      const frames = table.frames.slice(first, last + 1);
-      const stored = frames.reduce((sum, frame) => sum + frame, 0);
-      const bytes = await this.#backend.get(
-        packKey(found.place.pack),
-        { offset: found.place.offset + skipped, length: stored },
-        signal,
-      );
-      const rawStart = first * head.frameSize;
-      const rawLength = Math.min(head.rawLength, (last + 1) * head.frameSize) - rawStart;
-      // Whole frames go where they belong at once.
-      const fits = inside === rawStart && into.length === rawLength;
-      const plain = fits ? into : Buffer.allocUnsafe(rawLength);
-      const seal = sealOf(this.#keys, head.id, nonce, first);
-      const crcs = table.crcs.slice(first, last + 1);
-      await this.#workers.decode(bytes, plain, {
-        codec: head.codec,
-        frames,
-        crcs,
-        frameSize: head.frameSize,
-        rawLength,
-        part: true,
-        ...seal,
-      });
-      if (!fits) plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
+      if (place.length <= READ_WHOLE_BYTES) {
+        await this.#record(index, place, signal, (record) => {
+          const head = this.#checkedHead(record, index, place);
+          return this.#decodePart(head, inside, into, async ({ offset, length }) => record.subarray(offset, offset + length));
+        });
+      } else {
+        const head = await this.#head(index, place, signal);
+        await this.#decodePart(head, inside, into, ({ offset, length }) =>
+          this.#backend.get(packKey(place.pack), { offset: place.offset + offset, length }, signal),
+        );
+      }
     } catch (error) {
       if (!isDamage(error) && !isShort(error)) throw error;
       // Whole, a repaired record is found, and what is wrong is named.
@@ -223,6 +208,42 @@ export class PacksReader implements BlockReader {
       await this.readChunk(index, chunk, signal);
       chunk.copy(into, 0, inside, inside + into.length);
     }
+  }
+
+  /** `fetch`: bytes of the record. */
+  async #decodePart(
+    { head, table, nonce }: Head,
+    inside: number,
+    into: Buffer,
+    fetch: (range: Range) => Promise<Buffer>,
+  ): Promise<void> {
+    const first = Math.floor(inside / head.frameSize);
+    const last = Math.floor((inside + into.length - 1) / head.frameSize);
+    let offset = recordPrefixBytes(head.frameCount, head.sealed);
+    for (let i = 0; i < first; i++) offset += table.frames[i]!;
+    const frames = table.frames.slice(first, last + 1);
+    const length = frames.reduce((sum, frame) => sum + frame, 0);
+    const bytes = await fetch({ offset, length });
+    const rawStart = first * head.frameSize;
+    const rawLength = Math.min(head.rawLength, (last + 1) * head.frameSize) - rawStart;
+    // Whole frames go where they belong at once.
+    const fits = inside === rawStart && into.length === rawLength;
+    const plain = fits ? into : Buffer.allocUnsafe(rawLength);
+    const seal = sealOf(this.#keys, head.id, nonce, first);
+    const crcs = table.crcs.slice(first, last + 1);
+    const { codec, frameSize } = head;
+    await this.#workers.decode(bytes, plain, { codec, frames, crcs, frameSize, rawLength, part: true, ...seal });
+    if (!fits) plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
+  }
+
+  /** The head of a whole record, whose lengths are what the manifest says. */
+  #checkedHead(record: Buffer, index: number, place: Place): Head {
+    const parsed = parseHead(record);
+    const { head } = parsed;
+    const whole = recordPrefixBytes(head.frameCount, head.sealed) + head.payloadLength;
+    if (head.rawLength !== chunkLength(this.size, this.chunkSize, index) || whole !== place.length)
+      throw new PermanentError('damaged_chunk', 'its record has another length than the manifest says');
+    return parsed;
   }
 
   async #head(index: number, place: Place, signal: AbortSignal): Promise<Head> {

@@ -2,11 +2,11 @@
  * Ranges of packs that are being read or were just read. Chunks that follow each other lie near each other in a pack, so that a few
  * large reads serve many chunks; parallel callers share them.
  */
-import { sharedBuffer } from '@openservice/codec';
 import { MIB } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { orAborted } from '../gate.ts';
 import { packKey } from './keys.ts';
+import { Rooms } from './rooms.ts';
 import type { Place } from './segment.ts';
 
 /** Most bytes of a window, but for a single record that is longer. */
@@ -15,8 +15,13 @@ const KEPT = 8;
 const IDLE_MS = 1000;
 /** Bytes nobody asked for that a window may hold between two records. */
 const MAX_GAP = 256 * 1024;
-/** A window of a single record, as a random read makes it, takes less. */
+/** A window of a single record, as a random read makes it, takes less, and is of no use for the next. */
 const SMALL_BYTES = 256 * 1024;
+/** 48 MiB at most, when much was read just now. */
+const rooms = new Rooms([
+  [SMALL_BYTES, 64],
+  [WINDOW_BYTES, 16],
+]);
 
 interface Window {
   pack: string;
@@ -34,8 +39,6 @@ export class Windows {
   readonly #backend: Backend;
   readonly #stop: AbortSignal;
   #kept: Window[] = [];
-  /** Shared memory of SMALL_BYTES and of WINDOW_BYTES: a record goes from there to a worker thread without a copy, and leaves no garbage. */
-  #spare: Buffer[] = [];
   #idle: NodeJS.Timeout | null = null;
 
   constructor(backend: Backend, stop: AbortSignal) {
@@ -81,7 +84,7 @@ export class Windows {
 
   #fetch(pack: string, { start, end }: { start: number; end: number }): Window {
     const length = end - start;
-    const room = length <= WINDOW_BYTES ? this.#room(length <= SMALL_BYTES ? SMALL_BYTES : WINDOW_BYTES) : null;
+    const room = rooms.take(length);
     const give = room === null ? undefined : (bytes: number): Buffer => room.subarray(0, bytes);
     const bytes = this.#backend.get(packKey(pack), { offset: start, length }, this.#stop, give);
     const window: Window = { pack, start, end, bytes, users: 1, kept: true, room };
@@ -94,13 +97,12 @@ export class Windows {
     return window;
   }
 
-  #room(bytes: number): Buffer {
-    const at = this.#spare.findIndex((spare) => spare.length === bytes);
-    return at < 0 ? sharedBuffer(bytes) : this.#spare.splice(at, 1)[0]!;
-  }
-
   #leave(window: Window): void {
     window.users--;
+    if (window.users === 0 && window.kept && window.end - window.start <= SMALL_BYTES) {
+      this.#kept = this.#kept.filter((kept) => kept !== window);
+      window.kept = false;
+    }
     this.#recycle(window);
   }
 
@@ -111,14 +113,13 @@ export class Windows {
 
   #recycle(window: Window): void {
     if (window.kept || window.users > 0 || window.room === null) return;
-    if (this.#spare.length < KEPT && this.#idle !== null) this.#spare.push(window.room);
+    rooms.giveBack(window.room);
     window.room = null;
   }
 
   #letGo(): void {
     this.#idle = null;
     for (const window of this.#kept.splice(0)) this.#drop(window);
-    this.#spare = [];
   }
 }
 
