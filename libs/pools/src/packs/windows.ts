@@ -15,7 +15,7 @@ const KEPT = 8;
 const IDLE_MS = 1000;
 /** Bytes nobody asked for that a window may hold between two records. */
 const MAX_GAP = 256 * 1024;
-/** A window of a single record, as a random read makes it, takes less, and is of no use for the next. */
+/** A window of a single record, as a random read makes it, takes less. */
 const SMALL_BYTES = 256 * 1024;
 /** 48 MiB at most, when much was read just now. */
 const rooms = new Rooms([
@@ -31,6 +31,8 @@ interface Window {
   /** Those who use its bytes, its own reading among them. */
   users: number;
   kept: boolean;
+  /** Made for a single record, of no use for the next. */
+  once: boolean;
   /** To be used again once it is not kept and nobody uses it. */
   room: Buffer | null;
 }
@@ -47,8 +49,8 @@ export class Windows {
   }
 
   /**
-   * Runs `work` with the record at `place`, which is good only until then; `signal` ends the wait for it, not the work. `wanted`: places that will be asked for next; those that lie
-   * beside it are fetched with it.
+   * Runs `work` with the record at `place`, which is good only until then; `signal` ends the wait for it, not the work. `wanted`: places that
+   * will be asked for next; those that lie beside it are fetched with it. None: nothing of it is kept.
    */
   async use<T>(place: Place, wanted: readonly Place[], signal: AbortSignal, work: (record: Buffer) => Promise<T>): Promise<T> {
     const window = this.#window(place, wanted);
@@ -76,22 +78,23 @@ export class Windows {
       this.#kept.push(found!);
       return found!;
     }
-    const window = this.#fetch(place.pack, spread(place, wanted));
+    const window = this.#fetch(place.pack, spread(place, wanted), wanted.length === 0);
     this.#kept.push(window);
     if (this.#kept.length > KEPT) this.#drop(this.#kept.shift()!);
     return window;
   }
 
-  #fetch(pack: string, { start, end }: { start: number; end: number }): Window {
+  #fetch(pack: string, { start, end }: { start: number; end: number }, once: boolean): Window {
     const length = end - start;
     const room = rooms.take(length);
     const give = room === null ? undefined : (bytes: number): Buffer => room.subarray(0, bytes);
     const bytes = this.#backend.get(packKey(pack), { offset: start, length }, this.#stop, give);
-    const window: Window = { pack, start, end, bytes, users: 1, kept: true, room };
+    const window: Window = { pack, start, end, bytes, users: 1, kept: true, once, room };
     bytes
       .catch(() => {
         this.#kept = this.#kept.filter((kept) => kept !== window);
         window.kept = false;
+        window.room = null;
       })
       .finally(() => this.#leave(window));
     return window;
@@ -99,7 +102,7 @@ export class Windows {
 
   #leave(window: Window): void {
     window.users--;
-    if (window.users === 0 && window.kept && window.end - window.start <= SMALL_BYTES) {
+    if (window.users === 0 && window.kept && window.once) {
       this.#kept = this.#kept.filter((kept) => kept !== window);
       window.kept = false;
     }
