@@ -75,7 +75,7 @@ async function run(config: NodeConfig): Promise<void> {
     async start() {
       mkdirSync(scratchDir, { recursive: true, mode: 0o700 });
       const center = new Center({ nc: need('nc'), nodeId, log });
-      const workers = createChunkWorkers();
+      const workers = createChunkWorkers({ eager: true });
       there.center = center;
       there.workers = workers;
       there.pools = new Pools({

@@ -46,16 +46,22 @@ export function encodeChunk(bytes: Buffer, out: Buffer, options: EncodeOptions):
   return compress(bytes, out, options) ?? keep(bytes, out, options);
 }
 
-/** PermanentError `damaged_chunk` when a frame's CRC32C or a length is wrong, or a sealed one does not open. */
+/**
+ * PermanentError `damaged_chunk` when a length is wrong, a sealed frame does not open or one does not hold what it should; of a `part`, when a
+ * frame's CRC32C is wrong. Of a whole chunk the digest says that, and more.
+ */
 export function decodeChunk(stored: Buffer, target: Buffer, layout: StoredLayout): Buffer {
   checkLengths(stored, target, layout);
   let from = 0;
   let to = 0;
   for (const [i, length] of layout.frames.entries()) {
     const frame = stored.subarray(from, from + length);
-    if (crc32c(frame) !== layout.crcs[i]) throw damaged(`frame ${i} fails its CRC32C`);
+    if (layout.part === true && crc32c(frame) !== layout.crcs[i]) throw damaged(`frame ${i} fails its CRC32C`);
     const open = layout.seal === undefined ? frame : openFrame(frame, layout.seal, i);
-    if (open === null) throw damaged(`frame ${i} does not open with this pool's key`);
+    if (open === null) {
+      const bad = crc32c(frame) !== layout.crcs[i];
+      throw damaged(bad ? `frame ${i} fails its CRC32C` : `frame ${i} does not open with this pool's key`);
+    }
     const plain = Math.min(layout.frameSize, layout.rawLength - to);
     const into = target.subarray(to, to + plain);
     const got = layout.codec === 0 ? copyWhole(open, into) : zstd.decompress(open, into);

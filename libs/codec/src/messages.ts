@@ -1,16 +1,26 @@
-/** What travels between `workers.ts` and `chunk-worker.ts`. A Uint8Array in a request is a view of shared memory. */
+/** What travels between `workers.ts` and `chunk-worker.ts`. A Place is a view of shared memory. */
 import type { FrameList, StoredLayout } from './chunk-codec.ts';
 import type { EncodeOptions } from './room.ts';
+import type { Place, ShelfNews } from './shelf.ts';
 
-export type ChunkRequest =
-  | { op: 'digest'; bytes: Uint8Array }
+/** What one turn of the event loop brought. Answered by an array of ChunkReplies in the same order. */
+export interface ChunkMessage {
+  shelf: ShelfNews | undefined;
+  requests: ChunkRequest[];
+}
+
+export type ChunkRequest = { id: number } & ChunkWork;
+
+export type ChunkWork =
+  | { op: 'digest'; bytes: Place }
+  | { op: 'read'; fd: number; offset: number; into: Place }
   /** `out` null: the caller's is not shared, so the worker answers with bytes of its own. */
-  | ({ op: 'encode'; bytes: Uint8Array; out: Uint8Array | null } & EncodeOptions)
-  | { op: 'decode'; stored: Uint8Array; target: Uint8Array | null; layout: StoredLayout };
+  | ({ op: 'encode'; bytes: Place; out: Place | null } & EncodeOptions)
+  | { op: 'decode'; stored: Place; target: Place | null; layout: StoredLayout };
 
 export interface ChunkReply {
   id: number;
-  /** digest and decode. */
+  /** digest and decode; read, where the kernel had the bytes in memory. */
   digest?: Uint8Array;
   /** encode. */
   frames?: FrameList;

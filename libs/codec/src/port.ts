@@ -30,13 +30,19 @@ export interface ChunkWorkers {
   /** BLAKE3-256 of `bytes`; 32 zero bytes when all of them are zero. */
   digest(bytes: Buffer): Promise<Buffer>;
   /**
+   * Reads all of `target`, which is shared, from a file that is open, and answers its digest as above: for what the kernel has in memory, which
+   * is cheaper to read where it is digested. Null, and nothing is known of what `target` holds, where it would have to wait for a disk, where
+   * the file ends before, and where this cannot be done.
+   */
+  digestCached(fd: number, offset: number, target: Buffer): Promise<Buffer | null>;
+  /**
    * Cuts `bytes` into frames of `frameSize` bytes and compresses each by itself with zstd `level` into `out` (≥ roomToEncode). CRCs are
    * of what is stored, so of sealed bytes.
    */
   encode(bytes: Buffer, out: Buffer, options: EncodeOptions): Promise<EncodedChunk>;
   /**
-   * Decodes frames into `target` and answers the digest of what came out (32 zero bytes with `part`: they are not all of a chunk). Throws PermanentError `damaged_chunk` when
-   * a frame's CRC32C or length is wrong, or it does not open with `seal`.
+   * Decodes frames into `target` and answers the digest of what came out, which the caller compares (with `part`, as they are not all of a chunk:
+   * 32 zero bytes, and each frame's CRC32C was compared). Throws PermanentError `damaged_chunk` when a frame cannot be what was stored.
    */
   decode(
     stored: Buffer,

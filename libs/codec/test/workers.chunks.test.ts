@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { createChunkWorkers, roomToEncode, sharedBuffer } from '@openservice/codec';
 import { PermanentError, TransientError } from '@openservice/domain';
@@ -93,7 +96,19 @@ describe('chunk workers', () => {
     });
   }
 
-  it('answer damaged_chunk for a flipped bit, a cut frame and a wrong length', async () => {
+  it('tell a flipped bit of a part by its CRC32C, of a whole chunk by another digest at the latest', async () => {
+    const plain = randomBytes(128 * KIB);
+    const encoded = await workers.encode(plain, Buffer.alloc(plain.length), FRAMES);
+    const layout = { ...FRAMES, ...encoded, rawLength: plain.length };
+    const target = Buffer.alloc(plain.length);
+    const flipped = Buffer.from(encoded.bytes);
+    flipped[9]! ^= 1;
+    await expectDamaged(workers.decode(flipped, target, { ...layout, part: true }));
+    const whole = await workers.decode(flipped, target, layout);
+    expect(whole.equals(await workers.digest(plain))).to.equal(false);
+  });
+
+  it('answer damaged_chunk for a frame that cannot be opened, a cut frame and a wrong length', async () => {
     const plain = Buffer.alloc(128 * KIB, 'the quick brown fox ');
     const encoded = await workers.encode(plain, Buffer.alloc(plain.length), FRAMES);
     const layout = { ...FRAMES, ...encoded, rawLength: plain.length };
@@ -103,6 +118,40 @@ describe('chunk workers', () => {
     await expectDamaged(workers.decode(flipped, target, layout));
     await expectDamaged(workers.decode(encoded.bytes.subarray(0, -1), target, layout));
     await expectDamaged(workers.decode(encoded.bytes, target, { ...layout, rawLength: plain.length - 1 }));
+  });
+
+  it('read what the kernel has in memory and digest it; answer null past the end of the file and for memory that is not shared', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'openservice-codec-'));
+    const bytes = randomBytes(96 * KIB);
+    await writeFile(join(dir, 'file'), bytes);
+    const handle = await open(join(dir, 'file'), 'r');
+    try {
+      const target = sharedBuffer(64 * KIB);
+      const digest = await workers.digestCached(handle.fd, 10, target);
+      // A filesystem that cannot tell answers null, too: then nothing is to be compared.
+      if (digest !== null) {
+        expect(target.equals(bytes.subarray(10, 10 + 64 * KIB))).to.equal(true);
+        expect(digest.equals(await workers.digest(target))).to.equal(true);
+      }
+      expect(await workers.digestCached(handle.fd, 40 * KIB, target)).to.equal(null);
+      expect(await workers.digestCached(handle.fd, 0, Buffer.alloc(64 * KIB))).to.equal(null);
+    } finally {
+      await handle.close();
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  it('carry shared memory of many buffers, dropped ones among them, to each thread', async () => {
+    for (let round = 0; round < 50; round++) {
+      const buffers = Array.from({ length: 20 }, (_, i) => {
+        const buffer = sharedBuffer(4 * KIB);
+        buffer.fill(`${round}-${i};`);
+        return buffer;
+      });
+      const digests = await Promise.all(buffers.map((buffer) => workers.digest(buffer)));
+      const again = await Promise.all(buffers.map((buffer) => workers.digest(Buffer.from(buffer))));
+      expect(digests.every((digest, i) => digest.equals(again[i]!))).to.equal(true);
+    }
   });
 
   it('answer every one of many calls at once', async () => {

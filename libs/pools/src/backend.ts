@@ -16,6 +16,12 @@ export interface ObjectInfo {
   size: number;
 }
 
+/** Bytes. */
+export interface Range {
+  offset: number;
+  length: number;
+}
+
 export interface Backend {
   /** For messages: `s3 bucket "backups" at http://…`, `directory /srv/pool`. Never a secret. */
   readonly name: string;
@@ -32,8 +38,11 @@ export interface Backend {
    * it, durably. False: another object was there first, and stays as it was.
    */
   putIfAbsent(key: string, bytes: Uint8Array, signal: AbortSignal): Promise<boolean>;
-  /** The object's bytes, or `length` bytes from `offset`. Never fewer than asked for: a short read is a TransientError. */
-  get(key: string, range: { offset: number; length: number } | null, signal: AbortSignal): Promise<Buffer>;
+  /**
+   * The object's bytes, or `length` bytes from `offset`. Never fewer than asked for: a short read is a TransientError. `room`, where the caller
+   * has buffers to use again: a backend may put a range there; it is done with it when the call ends.
+   */
+  get(key: string, range: Range | null, signal: AbortSignal, room?: (bytes: number) => Buffer): Promise<Buffer>;
   /** The object's size in bytes, or null where it is not there. */
   head(key: string, signal: AbortSignal): Promise<number | null>;
   /** Every object whose key starts with `prefix`, in ascending byte order of the keys, paged: memory stays bounded. */

@@ -9,6 +9,9 @@ import type { ChunkWorkers } from '@openservice/codec';
 import { asOpenServiceError, chunkLength, PermanentError } from '@openservice/domain';
 import { type ChunkRange, type ChunkSource, fileExtents } from '@openservice/pools';
 
+/** After one that is not in memory the next are likely not either. */
+const PLAIN_READS = 32;
+
 /** What tells one state of a file from another; JSON. Times are nanoseconds in decimal; null for a block device. */
 export interface FileIdentity {
   dev: string;
@@ -52,6 +55,8 @@ class OpenFileSource implements FileSource {
   readonly #handle: FileHandle;
   readonly #path: string;
   readonly #workers: ChunkWorkers;
+  /** So many reads from now on are not tried in the kernel's memory first. */
+  #plainReads = 0;
 
   constructor(options: FileSourceOptions, identity: FileIdentity) {
     this.size = options.size;
@@ -78,10 +83,25 @@ class OpenFileSource implements FileSource {
   }
 
   async readChunk(index: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
-    const length = chunkLength(this.size, this.chunkSize, index);
-    await this.#readFully(target, length, index * this.chunkSize);
+    const offset = index * this.chunkSize;
+    const bytes = target.subarray(0, chunkLength(this.size, this.chunkSize, index));
+    return (await this.#digestCached(offset, bytes)) ?? (await this.#digestRead(offset, bytes, signal));
+  }
+
+  async #digestCached(offset: number, bytes: Buffer): Promise<Buffer | null> {
+    if (this.#plainReads > 0) {
+      this.#plainReads--;
+      return null;
+    }
+    const digest = await this.#workers.digestCached(this.#handle.fd, offset, bytes);
+    if (digest === null) this.#plainReads = PLAIN_READS;
+    return digest;
+  }
+
+  async #digestRead(offset: number, bytes: Buffer, signal: AbortSignal): Promise<Buffer> {
+    await this.#readFully(bytes, bytes.length, offset);
     signal.throwIfAborted();
-    return this.#workers.digest(target.subarray(0, length));
+    return this.#workers.digest(bytes);
   }
 
   async assertUnchanged(): Promise<void> {

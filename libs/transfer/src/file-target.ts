@@ -13,10 +13,13 @@ import { dirname } from 'node:path';
 import type { ChunkWorkers } from '@openservice/codec';
 import { asOpenServiceError, chunkCount, PermanentError } from '@openservice/domain';
 import type { BlockWriter, Prepared } from '@openservice/pools';
-import { writeSparse } from './file-bytes.ts';
+import { SparseWrites } from './file-bytes.ts';
 import { fileSource } from './file-source.ts';
 import { OrderedRoot } from './ordered-root.ts';
 import { plan } from './plan.ts';
+
+/** After so many bytes the kernel is told to write them out. */
+const WRITE_BACK_BYTES = 64 * 1024 * 1024;
 
 /** Small JSON for the job's checkpoint. */
 export interface FileTargetState {
@@ -92,6 +95,12 @@ class PartFile implements FileTarget {
   #durable = 0;
   #bytesSent = 0;
   #prepared: Prepared | null = null;
+  #writes: SparseWrites | null = null;
+  /** Bytes since the last writing back began. */
+  #gathered = 0;
+  #writesBack = false;
+  #writingBack: Promise<void> = Promise.resolve();
+  #unwritten: unknown = null;
 
   constructor(options: FileTargetOptions, handle: FileHandle | null, file: { dev: string; ino: string }, committed: boolean) {
     this.#options = options;
@@ -125,10 +134,12 @@ class PartFile implements FileTarget {
   put(index: number, digest: Buffer, bytes: Buffer, signal: AbortSignal): Promise<void> {
     return mapped(async () => {
       signal.throwIfAborted();
-      const written = await writeSparse(this.#open(), bytes, index * this.#options.chunkSize);
+      this.#throwUnwritten();
+      const written = await this.#toWrite().write(bytes, index * this.#options.chunkSize);
       // In a step of its own: `+= await` would read the sum before the wait and lose what others add meanwhile.
       this.#bytesSent += written;
       this.#root.chunk(index, digest);
+      this.#writeBack(written);
     });
   }
 
@@ -140,6 +151,8 @@ class PartFile implements FileTarget {
     return mapped(async () => {
       const chunks = this.#root.next;
       await this.#open().datasync();
+      await this.#writingBack;
+      this.#throwUnwritten();
       this.#durable = Math.max(this.#durable, chunks);
     });
   }
@@ -150,6 +163,8 @@ class PartFile implements FileTarget {
       const handle = this.#open();
       const rootDigest = this.#root.digest();
       if (rootDigest === null) throw new Error(`chunk ${this.#root.next} was never put`);
+      await this.#writingBack;
+      this.#throwUnwritten();
       await handle.sync();
       this.#durable = chunkCount(this.#options.size, this.#options.chunkSize);
       this.#prepared = { rootDigest, storedBytes: (await handle.stat()).blocks * 512 };
@@ -174,6 +189,7 @@ class PartFile implements FileTarget {
   async close(): Promise<void> {
     const handle = this.#handle;
     this.#handle = null;
+    await this.#writingBack;
     await handle?.close();
   }
 
@@ -208,6 +224,32 @@ class PartFile implements FileTarget {
       }
       throw error;
     }
+  }
+
+  /** Has the kernel write out what has gathered, while more comes: else all of it would wait for the end. */
+  #writeBack(written: number): void {
+    this.#gathered += written;
+    if (this.#gathered < WRITE_BACK_BYTES || this.#writesBack) return;
+    this.#gathered = 0;
+    this.#writesBack = true;
+    this.#writingBack = this.#open()
+      .datasync()
+      .catch((error: unknown) => {
+        // The kernel tells of a page that it could not write once only.
+        this.#unwritten ??= error;
+      })
+      .finally(() => {
+        this.#writesBack = false;
+      });
+  }
+
+  #throwUnwritten(): void {
+    if (this.#unwritten !== null) throw this.#unwritten;
+  }
+
+  #toWrite(): SparseWrites {
+    this.#writes ??= new SparseWrites(this.#open());
+    return this.#writes;
   }
 
   #open(): FileHandle {

@@ -3,7 +3,7 @@ import type { BlockReader, Pool } from '@openservice/pools';
 import type { BlockRef } from '@openservice/protocol';
 import { type ByteLimit, type TransferCounters, type VerifyReport, verifySource } from '@openservice/transfer';
 import { isUnreadable } from '../unreadable.ts';
-import { JOB_WINDOW } from './replicate.ts';
+import { windowFor } from './replicate.ts';
 
 export interface CheckOptions {
   pool: Pool;
@@ -31,7 +31,7 @@ export async function checkReplica(options: CheckOptions): Promise<string[]> {
       source: reader,
       expectedRoot: Buffer.from(block.root_digest, 'hex'),
       signal,
-      window: JOB_WINDOW,
+      window: windowFor(block.chunk_size),
       sample,
       bandwidth,
       limits,

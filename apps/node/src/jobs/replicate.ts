@@ -15,8 +15,11 @@ import { type JournalState, readJournalState, sentBefore } from './journal-state
 import { ProgressMeter } from './progress-meter.ts';
 import { notesOf } from './results.ts';
 
-/** Chunks in flight in each job: several jobs run at once in a node of bounded memory. */
-export const JOB_WINDOW = 8;
+/** Bytes in flight in each job: several jobs run at once in a node of bounded memory. */
+const JOB_WINDOW_BYTES = 8 * 1024 * 1024;
+
+/** Chunks in flight. */
+export const windowFor = (chunkSize: number): number => Math.max(1, Math.floor(JOB_WINDOW_BYTES / chunkSize));
 
 export interface ReplicateOptions<Source extends ChunkSource> {
   context: JobContext<object>;
@@ -113,7 +116,7 @@ async function copy<Source extends ChunkSource>(options: ReplicateOptions<Source
       source,
       writer,
       signal: context.signal,
-      window: JOB_WINDOW,
+      window: windowFor(options.block.chunkSize),
       bandwidth: bandwidthOf(context.params),
       limits: options.limits,
       beforeChunk: () => failpoint('node.copying', context.jobId),

@@ -11,7 +11,7 @@ import { z } from 'zod';
 import type { JobDeps } from './deps.ts';
 import { sessionOf } from './pool-target.ts';
 import { ProgressMeter } from './progress-meter.ts';
-import { bandwidthOf, JOB_WINDOW } from './replicate.ts';
+import { bandwidthOf, windowFor } from './replicate.ts';
 
 export interface BlockPlan {
   block: { id: string; size: number; chunkSize: number };
@@ -159,7 +159,7 @@ async function copy(
       source,
       writer,
       signal,
-      window: JOB_WINDOW,
+      window: windowFor(plan.block.chunkSize),
       bandwidth: bandwidthOf(context.params),
       limits: deps.limits.of([plan.fromPoolId, plan.poolId]),
       onProgress: (now) => progress.show(now),

@@ -13,7 +13,7 @@ import { Instance, type InstanceDeps } from './instance.ts';
 import { InstanceFiles, type InstanceRecord } from './instance-file.ts';
 
 /** A frame of a stored chunk: what a small read fetches. */
-const UNIT_BYTES = 128 * 1024;
+const UNIT_BYTES = 64 * 1024;
 /** All disks of a node are told of in one message at each sync. */
 const MOST_DISKS = 1000;
 const JOBS_BACK_MS = 120_000;

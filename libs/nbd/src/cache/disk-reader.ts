@@ -4,7 +4,10 @@ export interface DiskReader {
   readonly size: number;
   /** All of `offset` … `offset + length - 1`, checked. */
   read(offset: number, length: number, signal: AbortSignal): Promise<Buffer>;
-  /** The same, into all of `target`. What it holds after a rejection is not known. */
+  /**
+   * The same, into all of `target`, which nothing touches any more once this has ended. What it holds after a rejection is not known. Shared
+   * memory spares a store that decodes on worker threads a copy.
+   */
   readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void>;
   /** As BlockDevice.readNow, where the store has the bytes at hand as they are; left out where it never has. */
   readNow?(offset: number, target: Buffer): boolean;

@@ -1,6 +1,7 @@
 /** A read-only device over a stored disk: cache, holes, readahead. */
 import { PermanentError } from '@openservice/domain';
 import type { BlockDevice, DeviceExtent } from '../device.ts';
+import { giveBackRoom, sharedRoom } from '../shared-rooms.ts';
 import type { DiskReader } from './disk-reader.ts';
 import { Holes } from './holes.ts';
 import { Readahead } from './readahead.ts';
@@ -10,7 +11,6 @@ import type { UnitCache } from './unit-cache.ts';
 const BULK_BYTES = 1024 * 1024;
 /** Bulks being fetched at once for one disk. */
 const MOST_BULKS = 8;
-const SPARE_BULKS = 2;
 
 export interface ReaderDeviceOptions {
   reader: DiskReader;
@@ -32,8 +32,6 @@ export class ReaderDevice implements BlockDevice {
   readonly #fetches = new Map<number, Promise<void>>();
   /** By bulk. */
   readonly #bulks = new Map<number, Promise<void>>();
-  /** Shared buffers of a bulk, to be used again. */
-  readonly #spare: Buffer[] = [];
 
   constructor({ reader, cache }: ReaderDeviceOptions) {
     this.size = reader.size;
@@ -68,9 +66,25 @@ export class ReaderDevice implements BlockDevice {
     }
     this.#ahead(Math.floor(offset / this.#unit), Math.floor((offset + target.length - 1) / this.#unit));
     const parts: Promise<void>[] = [];
+    /** Whole units that lie one after the other, and that nobody fetches. */
+    let run: { unit: number; part: Buffer } | null = null;
+    const endRun = (): void => {
+      if (run !== null) parts.push(this.#readRun(run.unit, run.part));
+      run = null;
+    };
+    let done = 0;
     this.#each(offset, target, (unit, inside, part) => {
-      if (!this.#fromCache(unit, inside, part)) parts.push(this.#readUnit(unit, inside, part));
+      const [from, to] = [done, done + part.length];
+      done = to;
+      if (this.#fromCache(unit, inside, part)) return endRun();
+      if (part.length === this.#unit && this.#fetchOf(unit) === undefined) {
+        run = run === null ? { unit, part } : { unit: run.unit, part: target.subarray(from - run.part.length, to) };
+        return;
+      }
+      endRun();
+      parts.push(this.#readUnit(unit, inside, part));
     });
+    endRun();
     const failed = (await Promise.allSettled(parts)).find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   }
@@ -120,8 +134,36 @@ export class ReaderDevice implements BlockDevice {
     await this.#reader.readInto(unit * this.#unit + inside, target, this.#stop.signal);
   }
 
+  /** Whole units go from the store to where they are wanted; the cache gets a copy. */
+  async #readRun(first: number, target: Buffer): Promise<void> {
+    if (target.length === this.#unit) return this.#readUnit(first, 0, target);
+    const read = this.#loadRun(first, target);
+    const units = target.length / this.#unit;
+    for (let i = 0; i < units; i++) this.#fetches.set(first + i, read);
+    try {
+      await read;
+    } finally {
+      for (let i = 0; i < units; i++) this.#fetches.delete(first + i);
+    }
+  }
+
+  async #loadRun(first: number, target: Buffer): Promise<void> {
+    const offset = first * this.#unit;
+    if (await this.#holes.isHole(offset, target.length)) {
+      target.fill(0);
+      return;
+    }
+    await this.#reader.readInto(offset, target, this.#stop.signal);
+    for (let at = 0; at < target.length; at += this.#unit)
+      this.#cache.put(this.#disk, first + at / this.#unit, target.subarray(at, at + this.#unit));
+  }
+
+  #fetchOf(unit: number): Promise<void> | undefined {
+    return this.#bulks.get(Math.floor((unit * this.#unit) / BULK_BYTES)) ?? this.#fetches.get(unit);
+  }
+
   #fetch(unit: number): Promise<void> {
-    const known = this.#bulks.get(Math.floor((unit * this.#unit) / BULK_BYTES)) ?? this.#fetches.get(unit);
+    const known = this.#fetchOf(unit);
     if (known !== undefined) return known;
     const fetch = this.#loadUnit(unit).finally(() => this.#fetches.delete(unit));
     this.#fetches.set(unit, fetch);
@@ -148,14 +190,11 @@ export class ReaderDevice implements BlockDevice {
     const offset = bulk * BULK_BYTES;
     const length = Math.min(BULK_BYTES, this.size - offset);
     if (await this.#holes.isHole(offset, length)) return;
-    const bytes = this.#spare.pop() ?? Buffer.from(new SharedArrayBuffer(BULK_BYTES));
-    try {
-      await this.#reader.readInto(offset, bytes.subarray(0, length), this.#stop.signal);
-      for (let at = 0; at < length; at += this.#unit)
-        this.#cache.put(this.#disk, (offset + at) / this.#unit, bytes.subarray(at, Math.min(length, at + this.#unit)));
-    } finally {
-      if (this.#spare.length < SPARE_BULKS) this.#spare.push(bytes);
-    }
+    const bytes = sharedRoom(BULK_BYTES);
+    await this.#reader.readInto(offset, bytes.subarray(0, length), this.#stop.signal);
+    for (let at = 0; at < length; at += this.#unit)
+      this.#cache.put(this.#disk, (offset + at) / this.#unit, bytes.subarray(at, Math.min(length, at + this.#unit)));
+    giveBackRoom(bytes);
   }
 
   #ahead(first: number, last: number): void {
@@ -174,9 +213,13 @@ export class ReaderDevice implements BlockDevice {
     fetch.catch(() => undefined);
   }
 
+  /** Or on its way. */
   #isBulkHere(bulk: number): boolean {
     const end = Math.min(this.size, (bulk + 1) * BULK_BYTES);
-    for (let at = bulk * BULK_BYTES; at < end; at += this.#unit) if (!this.#isHere(at / this.#unit)) return false;
+    for (let at = bulk * BULK_BYTES; at < end; at += this.#unit) {
+      const unit = at / this.#unit;
+      if (!this.#isHere(unit) && !this.#fetches.has(unit)) return false;
+    }
     return true;
   }
 

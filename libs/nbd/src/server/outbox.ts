@@ -15,7 +15,7 @@ const SPARE_KEPT = 16;
 export interface Sink {
   readonly destroyed: boolean;
   readonly writableLength: number;
-  write(bytes: Buffer, done?: () => void): unknown;
+  write(bytes: Buffer, done?: (error?: Error | null) => void): unknown;
   cork(): void;
   uncork(): void;
 }
@@ -31,6 +31,7 @@ export class Outbox {
   #parts: Buffer[] = [];
   #queued = 0;
   #full: Buffer[] = [];
+  #told: (() => void)[] = [];
   #planned = false;
 
   constructor(socket: Sink, onSent: () => void) {
@@ -72,10 +73,11 @@ export class Outbox {
     this.#to -= length;
   }
 
-  /** `bytes` must stay as they are until they are sent. */
-  push(bytes: Buffer): void {
+  /** `bytes` must stay as they are until they are sent. `onSent` is told when they were; never, where the connection is cut before. */
+  push(bytes: Buffer, onSent?: (bytes: Buffer) => void): void {
     this.#endRun();
     this.#parts.push(bytes);
+    if (onSent !== undefined) this.#told.push(() => onSent(bytes));
     this.#queued += bytes.length;
     if (!this.#planned) this.#plan();
   }
@@ -85,17 +87,20 @@ export class Outbox {
     if (this.#parts.length === 0) return;
     const parts = this.#parts;
     const full = this.#full;
+    const told = this.#told;
     const large = this.#queued > SMALL;
     this.#parts = [];
     this.#full = [];
+    this.#told = [];
     this.#queued = 0;
     if (this.#socket.destroyed) return;
     // A slab may be used again when the last write that holds bytes of it is done; a slab that is not full goes on being filled.
     const done =
-      full.length === 0 && !large
+      full.length === 0 && told.length === 0 && !large
         ? undefined
-        : () => {
+        : (error?: Error | null) => {
             giveBack(full);
+            if (!error) for (const tell of told) tell();
             this.#onSent();
           };
     if (parts.length === 1) {

@@ -6,6 +6,7 @@
  * the clients of its disk hold what they may hold together.
  */
 import type { BlockDevice } from '../device.ts';
+import { giveBackRoom, sharedRoom } from '../shared-rooms.ts';
 import { REQUEST_BYTES, REQUEST_MAGIC } from '../wire.ts';
 import { type Budget, SHARE } from './budget.ts';
 import type { NbdCounters } from './exports.ts';
@@ -274,11 +275,11 @@ export class Transmission {
 
   async #read(request: Request): Promise<void> {
     const { offset, length } = request;
-    const room = Buffer.allocUnsafeSlow(this.#readHead + length);
+    const room = sharedRoom(this.#readHead + length);
     await this.#device.read(offset, room.subarray(this.#readHead));
     this.#writeReadHead(room, 0, request);
     this.#counters.bytesRead += length;
-    this.#outbox.push(room);
+    this.#outbox.push(room, giveBackRoom);
   }
 
   async #status(request: Request): Promise<void> {

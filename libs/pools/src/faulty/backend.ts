@@ -51,7 +51,7 @@ export function withFaults(backend: Backend, rules: FaultRule[]): Backend {
     },
     put: (key, parts, signal) => run('put', key, () => backend.put(key, parts, signal)),
     putIfAbsent: (key, bytes, signal) => run('putIfAbsent', key, () => backend.putIfAbsent(key, bytes, signal)),
-    get: (key, range, signal) => run('get', key, () => backend.get(key, range, signal)),
+    get: (key, range, signal, room) => run('get', key, () => backend.get(key, range, signal, room)),
     head: (key, signal) => run('head', key, () => backend.head(key, signal)),
     list,
     remove: (key, signal) => run('remove', key, () => backend.remove(key, signal)),

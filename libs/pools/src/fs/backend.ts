@@ -4,14 +4,15 @@
  *
  * put: temporary file, fsync, rename, fsync of the directory. A crash leaves a temporary file at worst (`temp-files.ts`).
  */
-import { constants, type Dirent, fstatSync } from 'node:fs';
+import { constants, type Dirent } from 'node:fs';
 import { type FileHandle, link, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PermanentError, TransientError } from '@openservice/domain';
-import { type Backend, type ObjectInfo, ObjectNotFoundError } from '../backend.ts';
+import { type Backend, type ObjectInfo, ObjectNotFoundError, type Range } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { checkKey, checkPrefix, isKeySegment, totalBytes } from '../keys.ts';
 import { isCode, isMissing, makeDirectories, mapped, statOrNull, syncDirectory, writeAll } from './durable.ts';
+import { readCached } from './libc.ts';
 import { OpenFiles } from './open-files.ts';
 import { sweepTempFiles, tempPath } from './temp-files.ts';
 
@@ -19,6 +20,9 @@ import { sweepTempFiles, tempPath } from './temp-files.ts';
 export function createFsBackend(root: string): Backend {
   return new FsBackend(root);
 }
+
+/** A read of no more, of what the kernel has in memory, costs less than to hand it to another thread. */
+const AT_ONCE_BYTES = 256 * 1024;
 
 /** Each needs a `remove` at just that moment. */
 const MAX_TRIES = 16;
@@ -51,10 +55,10 @@ class FsBackend implements Backend {
     return mapped(() => this.#write(key, bytes, signal, linkOnce));
   }
 
-  async get(key: string, range: { offset: number; length: number } | null, signal: AbortSignal): Promise<Buffer> {
+  async get(key: string, range: Range | null, signal: AbortSignal, room = Buffer.allocUnsafe): Promise<Buffer> {
     checkKey(key);
     throwIfCancelled(signal);
-    return mapped(() => (range === null ? this.#getWhole(key, signal) : this.#getPart(key, range, signal)));
+    return mapped(() => (range === null ? this.#getWhole(key, signal) : this.#getPart(key, range, signal, room)));
   }
 
   async head(key: string, signal: AbortSignal): Promise<number | null> {
@@ -99,21 +103,22 @@ class FsBackend implements Backend {
   async #getWhole(key: string, signal: AbortSignal): Promise<Buffer> {
     const handle = await this.#openObject(key);
     try {
-      return await readExactly(handle, 0, (await handle.stat()).size, signal);
+      return await readExactly(handle, 0, Buffer.allocUnsafe((await handle.stat()).size), signal);
     } finally {
       await handle.close();
     }
   }
 
-  async #getPart(key: string, { offset, length }: { offset: number; length: number }, signal: AbortSignal): Promise<Buffer> {
+  async #getPart(key: string, { offset, length }: Range, signal: AbortSignal, room: (bytes: number) => Buffer): Promise<Buffer> {
     try {
-      return await this.#open.use(this.#path(key), async (handle) => {
-        const info = fstatSync(handle.fd);
+      return await this.#open.use(this.#path(key), async (handle, info) => {
         if (!info.isFile()) throw new ObjectNotFoundError(key, this.name);
         if (offset + length > info.size) {
           throw new TransientError('short_read', `Object ${key} in ${this.name} ends before byte ${offset + length}.`);
         }
-        return await readExactly(handle, offset, length, signal);
+        const bytes = room(length);
+        if (length <= AT_ONCE_BYTES && readCached(handle.fd, bytes, offset)) return bytes;
+        return await readExactly(handle, offset, bytes, signal);
       });
     } catch (error) {
       if (!isMissing(error)) throw error;
@@ -251,12 +256,12 @@ async function linkOnce(temp: string, path: string): Promise<boolean> {
   }
 }
 
-async function readExactly(handle: FileHandle, offset: number, length: number, signal: AbortSignal): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafe(length);
+/** Fills `bytes`. */
+async function readExactly(handle: FileHandle, offset: number, bytes: Buffer, signal: AbortSignal): Promise<Buffer> {
   let at = 0;
-  while (at < length) {
+  while (at < bytes.length) {
     throwIfCancelled(signal);
-    const { bytesRead } = await handle.read(bytes, at, length - at, offset + at);
+    const { bytesRead } = await handle.read(bytes, at, bytes.length - at, offset + at);
     if (bytesRead === 0) throw new TransientError('short_read', 'A file shrank while it was read.');
     at += bytesRead;
   }

@@ -2,7 +2,7 @@
  * Files that are read in pieces, again and again, stay open for a while: opening costs more than a small read. A file that was replaced or
  * removed meanwhile is noticed by its link count, and opened anew.
  */
-import { constants, fstatSync } from 'node:fs';
+import { constants, fstatSync, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
 const MOST = 256;
@@ -20,11 +20,12 @@ export class OpenFiles {
   readonly #files = new Map<string, OpenFile>();
   #idle: NodeJS.Timeout | null = null;
 
-  /** Runs `work` with the file open for reading, positions are the caller's. Errors of the opening are the system's. */
-  async use<T>(path: string, work: (handle: FileHandle) => Promise<T>): Promise<T> {
-    const file = await this.#take(path);
+  /** Runs `work` with the file open for reading, as it is now; positions are the caller's. Errors of the opening are the system's. */
+  async use<T>(path: string, work: (handle: FileHandle, info: Stats) => Promise<T>): Promise<T> {
+    const { file, info } = await this.#take(path);
     try {
-      return await work(await file.opened);
+      const handle = await file.opened;
+      return await work(handle, info ?? fstatSync(handle.fd));
     } finally {
       file.users--;
       if (file.doomed && file.users === 0) await closeFile(file);
@@ -37,14 +38,16 @@ export class OpenFiles {
     await Promise.all([...this.#files].map(([path, file]) => this.#doom(path, file)));
   }
 
-  async #take(path: string): Promise<OpenFile> {
+  /** `info` where it was looked at. */
+  async #take(path: string): Promise<{ file: OpenFile; info: Stats | null }> {
     const known = this.#files.get(path);
     if (known !== undefined) {
       known.users++;
       const handle = await known.opened;
-      if (fstatSync(handle.fd).nlink > 0) {
+      const info = fstatSync(handle.fd);
+      if (info.nlink > 0) {
         if (this.#files.delete(path)) this.#files.set(path, known);
-        return known;
+        return { file: known, info };
       }
       known.users--;
       await this.#doom(path, known);
@@ -55,7 +58,7 @@ export class OpenFiles {
     this.#idle ??= setTimeout(() => this.#closeIdle(), IDLE_MS).unref();
     const [oldest] = this.#files;
     if (this.#files.size > MOST && oldest !== undefined) await this.#doom(...oldest);
-    return file;
+    return { file, info: null };
   }
 
   #closeIdle(): void {

@@ -20,7 +20,7 @@ export function counted(backend: Backend): Backend {
       sent += bytes.length;
       return backend.putIfAbsent(key, bytes, signal);
     },
-    get: (key, range, signal) => backend.get(key, range, signal),
+    get: (key, range, signal, room) => backend.get(key, range, signal, room),
     head: (key, signal) => backend.head(key, signal),
     list: (prefix, signal) => backend.list(prefix, signal),
     remove: (key, signal) => backend.remove(key, signal),

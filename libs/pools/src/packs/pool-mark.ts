@@ -65,7 +65,16 @@ function digestKeyOf(mark: Record<string, unknown>, where: string, keys: PoolKey
   return Buffer.from(String(mark.digest_key), 'hex');
 }
 
+const hashers = new WeakMap<Buffer, Blake3Hasher>();
+
 /** A chunk's id in the pool: keyed, so that ids tell a stranger nothing of the content. */
 export function chunkId(digestKey: Buffer, digest: Buffer): Buffer {
-  return Blake3Hasher.newKeyed(digestKey).update(digest).digestBuffer();
+  let hasher = hashers.get(digestKey);
+  if (hasher === undefined) {
+    hasher = Blake3Hasher.newKeyed(digestKey);
+    hashers.set(digestKey, hasher);
+  }
+  // It keeps its key. To make one costs several times what it is used for.
+  hasher.reset();
+  return hasher.update(digest).digestBuffer();
 }

@@ -5,7 +5,7 @@
 import { crc32c } from '@node-rs/crc32';
 import type { ChunkWorkers } from '@openservice/codec';
 import { chunkCount, chunkLength, OpenServiceError, PermanentError } from '@openservice/domain';
-import { type Backend, ObjectNotFoundError } from '../backend.ts';
+import { type Backend, ObjectNotFoundError, type Range } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { orAborted } from '../gate.ts';
 import { DIGEST_BYTES, HOLE_DIGEST, isHole } from '../manifest.ts';
@@ -29,10 +29,13 @@ import { type Place, SEGMENT_CHUNKS, segmentLength } from './segment.ts';
 import { SegmentCache } from './segment-cache.ts';
 import { Windows } from './windows.ts';
 
-/** Chunks looked ahead to fill a window; and how far ahead the next window is started. */
-const LOOK_AHEAD = 12;
-/** Record headers kept for small reads. */
+/** What is looked ahead to fill a window, and how far ahead the next window is started: so many raw bytes, and so many chunks. */
+const LOOK_AHEAD_BYTES = 4 * 1024 * 1024;
+const [LEAST_AHEAD, MOST_AHEAD] = [12, 64];
+/** Record headers kept for small reads of large records. */
 const HEADS_KEPT = 4096;
+/** A record of no more is read whole for a part of it: that is one read instead of two, and less than a disk or a network notices. */
+const READ_WHOLE_BYTES = 192 * 1024;
 
 interface Head {
   head: RecordHead;
@@ -60,6 +63,7 @@ export class PacksReader implements BlockReader {
   readonly #segments: SegmentCache;
   readonly #windows: Windows;
   readonly #heads = new Map<number, Head>();
+  readonly #lookAhead: number;
   #last = -1;
 
   constructor({ backend, workers, keys }: ReaderParts, block: { id: string; fence: number; manifest: PackedManifest }) {
@@ -73,6 +77,7 @@ export class PacksReader implements BlockReader {
     this.#chunks = chunkCount(this.size, this.chunkSize);
     this.#segments = new SegmentCache(backend, block.id, block.fence, block.manifest, this.#stop.signal);
     this.#windows = new Windows(backend, this.#stop.signal);
+    this.#lookAhead = Math.max(LEAST_AHEAD, Math.min(MOST_AHEAD, Math.floor(LOOK_AHEAD_BYTES / this.chunkSize)));
   }
 
   async *extents(from: number, signal: AbortSignal): AsyncIterable<ChunkRange> {
@@ -109,7 +114,7 @@ export class PacksReader implements BlockReader {
     }
     const { digest, place } = found;
     try {
-      await this.#decode(await orAborted(this.#record(index, place), signal), index, digest, target);
+      await this.#record(index, place, signal, (record) => this.#decode(record, index, digest, target));
     } catch (error) {
       const record = await this.#repaired(error, place, signal);
       if (record === null) throw this.#named(error, index, place);
@@ -134,7 +139,7 @@ export class PacksReader implements BlockReader {
     if (found === null) return null;
     const { digest, place } = found;
     try {
-      return storedChunk(await orAborted(this.#record(index, place), signal), digest);
+      return await this.#record(index, place, signal, async (record) => storedChunk(Buffer.from(record), digest));
     } catch (error) {
       const record = await this.#repaired(error, place, signal);
       if (record === null) throw this.#named(error, index, place);
@@ -155,13 +160,16 @@ export class PacksReader implements BlockReader {
   }
 
   async readInto(offset: number, target: Buffer, signal: AbortSignal): Promise<void> {
+    const parts: Promise<void>[] = [];
     for (let done = 0; done < target.length; ) {
       const index = Math.floor((offset + done) / this.chunkSize);
       const inside = offset + done - index * this.chunkSize;
       const count = Math.min(target.length - done, this.chunkSize - inside);
-      await this.#readPart(index, inside, target.subarray(done, done + count), signal);
+      parts.push(this.#readPart(index, inside, target.subarray(done, done + count), signal));
       done += count;
     }
+    // All of them have ended before `target` is the caller's again.
+    for (const outcome of await Promise.allSettled(parts)) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   async close(): Promise<void> {
@@ -180,36 +188,19 @@ export class PacksReader implements BlockReader {
       into.fill(0);
       return;
     }
+    const { place } = found;
     try {
-      const { head, table, nonce } = await this.#head(index, found.place, signal);
-      const first = Math.floor(inside / head.frameSize);
-      const last = Math.floor((inside + into.length - 1) / head.frameSize);
-      let skipped = recordPrefixBytes(head.frameCount, head.sealed);
-      for (let i = 0; i < first; i++) skipped += table.frames[i]!;
-      const frames = table.frames.slice(first, last + 1);
-      const stored = frames.reduce((sum, frame) => sum + frame, 0);
-      const bytes = await this.#backend.get(
-        packKey(found.place.pack),
-        { offset: found.place.offset + skipped, length: stored },
-        signal,
-      );
-      const rawStart = first * head.frameSize;
-      const rawLength = Math.min(head.rawLength, (last + 1) * head.frameSize) - rawStart;
-      // Whole frames go where they belong at once.
-      const fits = inside === rawStart && into.length === rawLength;
-      const plain = fits ? into : Buffer.allocUnsafe(rawLength);
-      const seal = sealOf(this.#keys, head.id, nonce, first);
-      const crcs = table.crcs.slice(first, last + 1);
-      await this.#workers.decode(bytes, plain, {
-        codec: head.codec,
-        frames,
-        crcs,
-        frameSize: head.frameSize,
-        rawLength,
-        part: true,
-        ...seal,
-      });
-      if (!fits) plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
+      if (place.length <= READ_WHOLE_BYTES) {
+        await this.#record(index, place, signal, (record) => {
+          const head = this.#checkedHead(record, index, place);
+          return this.#decodePart(head, inside, into, async ({ offset, length }) => record.subarray(offset, offset + length));
+        });
+      } else {
+        const head = await this.#head(index, place, signal);
+        await this.#decodePart(head, inside, into, ({ offset, length }) =>
+          this.#backend.get(packKey(place.pack), { offset: place.offset + offset, length }, signal),
+        );
+      }
     } catch (error) {
       if (!isDamage(error) && !isShort(error)) throw error;
       // Whole, a repaired record is found, and what is wrong is named.
@@ -217,6 +208,42 @@ export class PacksReader implements BlockReader {
       await this.readChunk(index, chunk, signal);
       chunk.copy(into, 0, inside, inside + into.length);
     }
+  }
+
+  /** `fetch`: bytes of the record. */
+  async #decodePart(
+    { head, table, nonce }: Head,
+    inside: number,
+    into: Buffer,
+    fetch: (range: Range) => Promise<Buffer>,
+  ): Promise<void> {
+    const first = Math.floor(inside / head.frameSize);
+    const last = Math.floor((inside + into.length - 1) / head.frameSize);
+    let offset = recordPrefixBytes(head.frameCount, head.sealed);
+    for (let i = 0; i < first; i++) offset += table.frames[i]!;
+    const frames = table.frames.slice(first, last + 1);
+    const length = frames.reduce((sum, frame) => sum + frame, 0);
+    const bytes = await fetch({ offset, length });
+    const rawStart = first * head.frameSize;
+    const rawLength = Math.min(head.rawLength, (last + 1) * head.frameSize) - rawStart;
+    // Whole frames go where they belong at once.
+    const fits = inside === rawStart && into.length === rawLength;
+    const plain = fits ? into : Buffer.allocUnsafe(rawLength);
+    const seal = sealOf(this.#keys, head.id, nonce, first);
+    const crcs = table.crcs.slice(first, last + 1);
+    const { codec, frameSize } = head;
+    await this.#workers.decode(bytes, plain, { codec, frames, crcs, frameSize, rawLength, part: true, ...seal });
+    if (!fits) plain.copy(into, 0, inside - rawStart, inside - rawStart + into.length);
+  }
+
+  /** The head of a whole record, whose lengths are what the manifest says. */
+  #checkedHead(record: Buffer, index: number, place: Place): Head {
+    const parsed = parseHead(record);
+    const { head } = parsed;
+    const whole = recordPrefixBytes(head.frameCount, head.sealed) + head.payloadLength;
+    if (head.rawLength !== chunkLength(this.size, this.chunkSize, index) || whole !== place.length)
+      throw new PermanentError('damaged_chunk', 'its record has another length than the manifest says');
+    return parsed;
   }
 
   async #head(index: number, place: Place, signal: AbortSignal): Promise<Head> {
@@ -239,17 +266,20 @@ export class PacksReader implements BlockReader {
     return parsed;
   }
 
-  async #record(index: number, place: Place): Promise<Buffer> {
-    const sequential = Math.abs(index - this.#last) <= LOOK_AHEAD * 2;
+  /** Runs `work` with the record of chunk `index`, which is good only until then. */
+  async #record<T>(index: number, place: Place, signal: AbortSignal, work: (record: Buffer) => Promise<T>): Promise<T> {
+    const ahead = this.#lookAhead;
+    const sequential = Math.abs(index - this.#last) <= ahead * 2;
     this.#last = index;
-    const record = this.#windows.read(place, sequential ? await this.#placesFrom(index, LOOK_AHEAD) : []);
-    if (sequential) void this.#readAhead(index + LOOK_AHEAD).catch(() => {});
-    return record;
+    const wanted = sequential ? await orAborted(this.#placesFrom(index, ahead), signal) : [];
+    const done = this.#windows.use(place, wanted, signal, work);
+    if (sequential) void this.#readAhead(index + ahead).catch(() => {});
+    return done;
   }
 
   /** Starts the window that chunk `index` lies in; what fails here fails again where it is asked for. */
   async #readAhead(index: number): Promise<void> {
-    const [place, ...rest] = await this.#placesFrom(index, LOOK_AHEAD);
+    const [place, ...rest] = await this.#placesFrom(index, this.#lookAhead);
     if (place !== undefined) this.#windows.ensure(place, rest);
   }
 

@@ -22,8 +22,9 @@ import { HASH_BYTES, hashOf, type LiveSegment, makeSegment, openSegment, segment
 import type { OpenPack, Uploads } from './uploads.ts';
 import type { WriterState } from './writer-state.ts';
 
-/** Chunks being compressed at once, each with a buffer of a chunk. */
-const ENCODING = 6;
+/** Chunks being compressed at once, each with a buffer of a chunk: so many bytes, but neither too few chunks nor very many. */
+const ENCODING_BYTES = 6 * 1024 * 1024;
+const MOST_ENCODING = 24;
 
 export interface WriterEnds {
   /** FencedError once a newer attempt owns the block. */
@@ -54,10 +55,12 @@ export class PacksWriter implements BlockWriter {
   readonly #parts: WriterParts;
   readonly #state: WriterState;
   readonly #uploads: Uploads;
-  readonly #encoding = new Gate(() => ENCODING);
+  readonly #encoding: Gate;
   readonly #outs: Buffer[] = [];
   readonly #puts = new Set<Promise<void>>();
   readonly #root: RootHasher;
+  /** Ids of digests that were asked for and not found: the put that follows need not look again. */
+  readonly #missed = new WeakMap<Buffer, Buffer>();
   /** The first segment that is not in the root digest yet. */
   #nextRoot = 0;
   #metaBytes = 0;
@@ -70,6 +73,8 @@ export class PacksWriter implements BlockWriter {
     this.#state = parts.state;
     this.#uploads = parts.uploads;
     this.#root = new RootHasher(parts.session);
+    const encoding = Math.max(6, Math.min(MOST_ENCODING, Math.floor(ENCODING_BYTES / parts.session.chunkSize)));
+    this.#encoding = new Gate(() => encoding);
   }
 
   get bytesSent(): number {
@@ -89,7 +94,9 @@ export class PacksWriter implements BlockWriter {
       digests.map(async (digest) => {
         if (isHole(digest)) return false;
         const id = this.#id(digest);
-        return (this.#known(id) ?? (await this.#find(id))) === null;
+        const missing = (this.#known(id) ?? (await this.#find(id))) === null;
+        if (missing) this.#missed.set(digest, id);
+        return missing;
       }),
     );
   }
@@ -188,8 +195,9 @@ export class PacksWriter implements BlockWriter {
 
   async #put(index: number, digest: Buffer, bytes: Buffer, signal: AbortSignal): Promise<void> {
     if (isHole(digest)) return this.hole(index, 1);
-    const id = this.#id(digest);
-    if (await this.#placed(index, digest, id, signal)) return;
+    const missed = this.#missed.get(digest);
+    const id = missed ?? this.#id(digest);
+    if (await this.#placed(index, digest, id, signal, missed === undefined)) return;
     if (bytes.length === 0)
       throw new PermanentError('chunk_bytes_needed', `Chunk ${index} is not in the pool; its bytes are needed.`);
     await this.#inTurn(signal, async (out) => {
@@ -205,7 +213,7 @@ export class PacksWriter implements BlockWriter {
     if (length > longestRecordBytes(this.#parts.session.chunkSize))
       throw new PermanentError('damaged_chunk', `Chunk ${index} came as a record of ${length} bytes, longer than any of it.`);
     const id = this.#id(digest);
-    if (await this.#placed(index, digest, id, signal)) return;
+    if (await this.#placed(index, digest, id, signal, true)) return;
     await this.#inTurn(signal, async (out) => {
       const plain = await this.#parts.workers.decode(chunk.bytes, out, chunk);
       if (!plain.equals(digest))
@@ -214,8 +222,8 @@ export class PacksWriter implements BlockWriter {
     });
   }
 
-  /** True when chunk `index` needs no bytes: it was accounted for, or lies in the pool. Waits while packs cannot be sent fast enough. */
-  async #placed(index: number, digest: Buffer, id: Buffer, signal: AbortSignal): Promise<boolean> {
+  /** True when chunk `index` needs no bytes: it was accounted for, or lies in the pool (`look`: also where others stored it). Waits while packs cannot be sent fast enough. */
+  async #placed(index: number, digest: Buffer, id: Buffer, signal: AbortSignal, look: boolean): Promise<boolean> {
     if (index < 0 || index >= this.#state.chunks)
       throw new PermanentError('out_of_range', `Block ${this.#parts.session.blockId} has no chunk ${index}.`);
     if (this.#state.accounted.has(index)) return true;
@@ -223,7 +231,7 @@ export class PacksWriter implements BlockWriter {
       await orAborted(this.#uploads.progress(), signal);
       this.#uploads.throwFailure();
     }
-    return this.#place(index, digest, this.#known(id) ?? (await this.#find(id)));
+    return this.#place(index, digest, this.#known(id) ?? (look ? await this.#find(id) : null));
   }
 
   /** True: the chunk lies in the pool already, and the block has it now. */

@@ -36,7 +36,7 @@ export function withReserve(backend: Backend, mayUse: (key: string) => boolean =
     },
     put: (key, parts, signal) => giveUp(key, signal, () => backend.put(key, parts, signal)),
     putIfAbsent: (key, bytes, signal) => giveUp(key, signal, () => backend.putIfAbsent(key, bytes, signal)),
-    get: (key, range, signal) => backend.get(key, range, signal),
+    get: (key, range, signal, room) => backend.get(key, range, signal, room),
     head: (key, signal) => backend.head(key, signal),
     list: (prefix, signal) => backend.list(prefix, signal),
     remove: (key, signal) => backend.remove(key, signal),

@@ -27,7 +27,7 @@ export function withRetry(backend: Backend, options: RetryOptions): Backend {
     put: (key, parts, signal) => again(signal, () => backend.put(key, parts, signal)),
     // A try that was made but not answered looks like another's object to the next try: the backend tells them apart.
     putIfAbsent: (key, bytes, signal) => again(signal, () => backend.putIfAbsent(key, bytes, signal)),
-    get: (key, range, signal) => again(signal, () => backend.get(key, range, signal)),
+    get: (key, range, signal, room) => again(signal, () => backend.get(key, range, signal, room)),
     head: (key, signal) => again(signal, () => backend.head(key, signal)),
     list: (prefix, signal) => listAgain(backend, prefix, options, signal),
     remove: (key, signal) => again(signal, () => backend.remove(key, signal)),

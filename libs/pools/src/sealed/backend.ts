@@ -34,8 +34,8 @@ export function withSealing(backend: Backend, key: Buffer): Backend {
     },
     putIfAbsent: (name, bytes, signal) =>
       backend.putIfAbsent(name, SEALED.test(name) ? seal(Buffer.from(bytes), name, key) : bytes, signal),
-    async get(name, range, signal) {
-      if (!SEALED.test(name)) return backend.get(name, range, signal);
+    async get(name, range, signal, room) {
+      if (!SEALED.test(name)) return backend.get(name, range, signal, room);
       const plain = await whole(name, signal);
       return range === null ? plain : plain.subarray(range.offset, range.offset + range.length);
     },

@@ -8,6 +8,7 @@ export function inlineWorkers(): ChunkWorkers {
   const digest = (bytes: Buffer): Buffer => (bytes.every((byte) => byte === 0) ? Buffer.alloc(32) : blake3(bytes));
   return {
     digest: async (bytes) => digest(bytes),
+    digestCached: async () => null,
     async encode(bytes, out, { frameSize }) {
       const [frames, crcs]: [number[], number[]] = [[], []];
       bytes.copy(out);
