@@ -150,7 +150,7 @@ describe('http: the app', () => {
     const silent = {
       ...center.database,
       isInitialized: true,
-      getRepository: () => ({ findOneBy: () => new Promise(() => undefined) }),
+      query: () => new Promise(() => undefined),
     };
     const app = makeApp({ ...center.deps, database: silent as unknown as HttpCenter['database'] });
     const answer = await app.request('/openstore_v1/pools', { headers: { Authorization: `Bearer ${center.token}` } });

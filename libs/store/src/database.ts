@@ -77,6 +77,8 @@ export function createDatabase(url: string, options: DatabaseOptions = {}): Data
     charset: 'utf8mb4',
     poolSize: connectionLimit,
     connectTimeout: 5_000,
+    // For together.ts.
+    multipleStatements: true,
     extra: { connectionLimit, maxIdle: connectionLimit - 1, idleTimeout: IDLE_MS, enableKeepAlive: true },
   };
   return new Database(typeorm, options.sessionIdleS);

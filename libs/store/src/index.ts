@@ -20,4 +20,5 @@ export * from './schema/replicas.ts';
 export * from './schema/sets.ts';
 export * from './schema/tokens.ts';
 export * from './schema/webhooks.ts';
+export * from './together.ts';
 export * from './transaction.ts';

@@ -1,6 +1,6 @@
 /** Events are written by the transaction that makes the change they tell of: both are there, or neither. */
 import type { JobState } from '@openservice/domain';
-import type { EntityManager, Job } from '@openservice/store';
+import type { EntityManager, Job, Writer } from '@openservice/store';
 import { NOW } from '../jobs/clock.ts';
 
 export interface NewEvent {
@@ -26,7 +26,7 @@ export async function recordEvent(manager: EntityManager, event: NewEvent): Prom
 
 /** A step of a job: `job.<state>`; one that stays where it is: `job.note`. The caller holds the job's row, so a job's events are in order. */
 export async function recordJobEvent(
-  manager: EntityManager,
+  manager: Writer,
   job: Pick<Job, 'id' | 'attempt'>,
   from: JobState | null,
   to: JobState,

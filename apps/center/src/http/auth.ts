@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { newId } from '@openservice/domain';
-import { type DataSource, type Token, TokenSchema } from '@openservice/store';
+import type { DataSource, Token } from '@openservice/store';
 import type { Context, MiddlewareHandler } from 'hono';
 import { madeOnce } from '../made-once.ts';
 import { mayActAs, type Role } from '../services/caller.ts';
@@ -40,7 +40,10 @@ export function findToken(database: DataSource, token: string): Promise<Token | 
 
 export async function findTokenByHash(database: DataSource, hash: string): Promise<Token | null> {
   if (!database.isInitialized) throw databaseUnavailable();
-  const lookup = database.getRepository(TokenSchema).findOneBy({ token_hash: hash });
+  // Asked by every request; as plain SQL it costs a fraction.
+  const lookup = database
+    .query<Token[]>('SELECT id, name, role, token_hash, created_at FROM tokens WHERE token_hash = ?', [hash])
+    .then(([token]) => token ?? null);
   lookup.catch(() => undefined); // when it loses the race, its failure was told as database_unavailable
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {

@@ -1,6 +1,6 @@
 /** Attempts: each dispatch of a job has a number within the job and a fence that grows over all jobs. */
 import type { CommandType } from '@openservice/protocol';
-import type { EntityManager, Job } from '@openservice/store';
+import type { EntityManager, Job, Writer } from '@openservice/store';
 import { fromNow, NOW } from './clock.ts';
 
 /** Records attempt `attempt` and answers its fence. */
@@ -37,7 +37,7 @@ const IS_LIMITED = `EXISTS (SELECT 1 FROM nodes WHERE id = ? AND max_jobs IS NOT
  * The command that starts the job's current attempt, due in `delayMs`. Where a limit stands in front of it, it is `held`, and the relay lets
  * it go once there is room (`relay/admission.ts`). The job's claims must be there.
  */
-export async function commandRun(manager: EntityManager, job: Commanded, delayMs = 0): Promise<void> {
+export async function commandRun(manager: Writer, job: Commanded, delayMs = 0): Promise<void> {
   const payload = { kind: job.kind, fence: job.fence, params: job.params, priority: job.priority };
   await manager.query(
     `INSERT INTO outbox (node_id, type, job_id, attempt, payload, traceparent, priority, status, tries, next_at, created_at)

@@ -3,7 +3,7 @@
  * blocks first, then instances, then pools, each in sorted order; they are released with the job's last state, in its transaction.
  */
 import { PermanentError } from '@openservice/domain';
-import type { EntityManager } from '@openservice/store';
+import { type EntityManager, Together, type Writer } from '@openservice/store';
 import type { ClaimRequest } from '../services/job-request.ts';
 
 type BusyCode = 'block_busy' | 'instance_busy' | 'pool_busy';
@@ -45,7 +45,8 @@ function parentOf(resource: string): { table: Parent; id: string } {
   throw new PermanentError('internal', `A claim on "${resource}" is of no known kind.`);
 }
 
-async function lockParents(manager: EntityManager, claims: readonly ClaimRequest[]): Promise<void> {
+/** How many statements that are. */
+async function lockParents(writer: Writer, claims: readonly ClaimRequest[]): Promise<number> {
   const modes = new Map<string, boolean>();
   for (const claim of claims) {
     const { table, id } = parentOf(claim.resource);
@@ -55,20 +56,28 @@ async function lockParents(manager: EntityManager, claims: readonly ClaimRequest
   }
   for (const [key, exclusive] of [...modes].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const [table, id] = key.split(' ');
-    await manager.query(`SELECT id FROM ${table} WHERE id = ? ${exclusive ? 'FOR UPDATE' : 'LOCK IN SHARE MODE'}`, [id]);
+    await writer.query(`SELECT id FROM ${table} WHERE id = ? ${exclusive ? 'FOR UPDATE' : 'LOCK IN SHARE MODE'}`, [id]);
   }
+  return modes.size;
 }
 
 /** Takes all of `claims` for `jobId`, or throws ClaimConflictError that names who holds one of them. */
 export async function takeClaims(manager: EntityManager, jobId: string, claims: readonly ClaimRequest[]): Promise<void> {
   if (claims.length === 0) return;
-  await lockParents(manager, claims);
+  // Locks, then the look, then the rows, in one round trip; where the look finds somebody, the rows go with the transaction.
+  const together = new Together();
+  const before = await lockParents(together, claims);
   const wanted = new Map(claims.map((claim) => [claim.resource, claim.mode]));
-  const holders = await manager.query<Holder[]>(
+  await together.query(
     `SELECT c.resource, c.mode, c.job_id, j.kind, j.state FROM claims c JOIN jobs j ON j.id = c.job_id
      WHERE c.resource IN (${marks([...wanted])}) ORDER BY c.resource, c.job_id`,
     [...wanted.keys()],
   );
+  await together.query(
+    `INSERT INTO claims (resource, job_id, mode) VALUES ${[...wanted].map(() => '(?, ?, ?)').join(', ')}`,
+    [...wanted].flatMap(([resource, mode]) => [resource, jobId, mode]),
+  );
+  const holders = (await together.run(manager))[before] as Holder[];
   const holder = holders.find((held) => held.mode === 'exclusive' || wanted.get(held.resource) === 'exclusive');
   if (holder !== undefined) {
     const { table, id } = parentOf(holder.resource);
@@ -79,11 +88,6 @@ export async function takeClaims(manager: EntityManager, jobId: string, claims: 
       holder.job_id,
     );
   }
-  const rows = [...wanted].flatMap(([resource, mode]) => [resource, jobId, mode]);
-  await manager.query(
-    `INSERT INTO claims (resource, job_id, mode) VALUES ${[...wanted].map(() => '(?, ?, ?)').join(', ')}`,
-    rows,
-  );
 }
 
 export async function releaseClaims(manager: EntityManager, jobId: string): Promise<void> {

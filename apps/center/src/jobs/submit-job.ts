@@ -1,6 +1,6 @@
 /** A job begins: its claims, its row, its first attempt, its history and its command, all in the caller's transaction. */
 import { JOB_STATE_RULES, newId } from '@openservice/domain';
-import type { EntityManager } from '@openservice/store';
+import { type EntityManager, Together, type Writer } from '@openservice/store';
 import { DEFAULT_PRIORITY, type JobRequest } from '../services/job-request.ts';
 import { commandRun, recordAttempt } from './attempts.ts';
 import { takeClaims } from './claims.ts';
@@ -25,7 +25,8 @@ export async function submitJob(
   const priority = request.priority ?? DEFAULT_PRIORITY;
   await takeClaims(manager, jobId, request.claims);
   const fence = await recordAttempt(manager, jobId, 1, request.nodeId);
-  await manager.query(
+  const together = new Together();
+  await together.query(
     `INSERT INTO jobs (id, kind, state, node_id, block_id, set_id, attempt, fence, params, claims, bytes_total, created_by,
        traceparent, priority, deadline_at, created_at)
      VALUES (?, ?, 'queued', ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ${fromNow(JOB_STATE_RULES.queued.deadlineMs ?? 0)}, ${NOW})`,
@@ -44,9 +45,9 @@ export async function submitJob(
       priority,
     ],
   );
-  await addHistory(manager, { id: jobId, attempt: 1 }, null, 'queued', null);
-  await audit(manager, request.tokenId, `job.${request.kind}`, jobId, { block_id: request.blockId, params: request.params });
-  await commandRun(manager, {
+  await addHistory(together, { id: jobId, attempt: 1 }, null, 'queued', null);
+  await audit(together, request.tokenId, `job.${request.kind}`, jobId, { block_id: request.blockId, params: request.params });
+  await commandRun(together, {
     id: jobId,
     kind: request.kind,
     attempt: 1,
@@ -56,12 +57,13 @@ export async function submitJob(
     traceparent: request.traceparent,
     priority,
   });
+  await together.run(manager);
   return { jobId };
 }
 
 /** Who did what, for `GET /audit`. `detail` must hold no secret. */
 export async function audit(
-  manager: EntityManager,
+  manager: Writer,
   tokenId: string | null,
   action: string,
   resource: string,

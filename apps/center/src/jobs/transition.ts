@@ -4,7 +4,7 @@
  */
 import { isTerminal, JOB_STATE_RULES, type JobState, mayFollow, PermanentError } from '@openservice/domain';
 import type { JobResult } from '@openservice/protocol';
-import { type EntityManager, type Job, JobSchema } from '@openservice/store';
+import { type EntityManager, type Job, JobSchema, type Writer } from '@openservice/store';
 import { recordBlocks, recordJobEvent } from '../events/record.ts';
 import { KINDS } from './apply/all.ts';
 import { closeCommands, commandRun, recordAttempt } from './attempts.ts';
@@ -20,7 +20,7 @@ export async function lockJob(manager: EntityManager, jobId: string): Promise<Jo
 
 /** Adds a line to the job's history. */
 export async function addHistory(
-  manager: EntityManager,
+  manager: Writer,
   job: Pick<Job, 'id' | 'attempt'>,
   from: JobState | null,
   to: JobState,
