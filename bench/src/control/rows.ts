@@ -4,8 +4,11 @@
  */
 import { createPool, type Pool, type RowDataPacket } from 'mysql2/promise';
 import type { Lab } from '../lab.ts';
+import { withoutIndexes } from './bulk.ts';
 
 const CHUNK = 25_000;
+/** From so many on it is faster to make the indexes anew afterwards. */
+const MANY = 100_000;
 const DIGITS = `(${Array.from({ length: 10 }, (_, digit) => `SELECT ${digit} AS d`).join(' UNION ALL ')})`;
 /** 0 … 99 999; neither MySQL nor MariaDB has a table of numbers that the other has as well. */
 const NUMBERS = `(SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d AS i
@@ -65,12 +68,16 @@ export class Rows {
 
   /** As many blocks with a replica each, and as many jobs with their history, as `count` says, in all. */
   async growTo(count: number, signal: AbortSignal): Promise<void> {
-    for (let from = this.#count; from < count; from += CHUNK) {
-      signal.throwIfAborted();
-      const rows = `(SELECT i + ${from} AS n FROM ${NUMBERS} x WHERE i < ${Math.min(CHUNK, count - from)} ORDER BY i) s`;
-      await this.#blocks(rows);
-      await this.#jobs(rows);
-    }
+    const put = async (): Promise<void> => {
+      for (let from = this.#count; from < count; from += CHUNK) {
+        signal.throwIfAborted();
+        const rows = `(SELECT i + ${from} AS n FROM ${NUMBERS} x WHERE i < ${Math.min(CHUNK, count - from)} ORDER BY i) s`;
+        await this.#blocks(rows);
+        await this.#jobs(rows);
+      }
+    };
+    if (count - this.#count < MANY) await put();
+    else await withoutIndexes(this.database, ['jobs', 'blocks', 'job_transitions', 'replicas'], put);
     this.#count = count;
     await this.database.query('UPDATE pools SET block_count = ?, stored_bytes = ? WHERE id = ?', [
       count,
