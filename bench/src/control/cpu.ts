@@ -31,3 +31,8 @@ export function cpuWords(before: Readonly<Record<string, number>>, after: Readon
   const used = Object.entries(after).map(([name, seconds]) => [name, seconds - (before[name] ?? 0)] as const);
   return used.flatMap(([name, seconds]) => (seconds < 0.05 ? [] : [`${name} ${seconds.toFixed(1)}`])).join(', ');
 }
+
+/** Seconds that all of them used between two looks. */
+export function cpuSum(before: Readonly<Record<string, number>>, after: Readonly<Record<string, number>>): number {
+  return Object.entries(after).reduce((sum, [name, seconds]) => sum + seconds - (before[name] ?? 0), 0);
+}

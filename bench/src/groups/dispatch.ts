@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newId } from '@openservice/domain';
 import { BenchChild } from '../control/child.ts';
-import { cpuWords, usedCpu } from '../control/cpu.ts';
+import { cpuSum, cpuWords, usedCpu } from '../control/cpu.ts';
 import { CONCURRENCY, EmptyWork } from '../control/empty.ts';
 import { inFlight } from '../control/in-flight.ts';
 import { type Lab, NODE_ID } from '../lab.ts';
@@ -15,6 +15,7 @@ import { leastRatioRow, limitRow, median, type Row } from '../row.ts';
 
 const JOBS = 50;
 const LIMIT_MS = 50;
+const BARE = 'bench-bare';
 const MANY = 2000;
 const CLIENTS = 64;
 const LEAST_SHARE = 0.15;
@@ -48,28 +49,34 @@ async function latency(lab: Lab): Promise<Row> {
 async function throughput(lab: Lab, repetitions: number): Promise<Row> {
   const work = new EmptyWork(lab);
   let bare: BenchChild | null = null;
-  const [ours, peer]: [number[], number[]] = [[], []];
+  const [ours, peer, cpu, bareCpu]: [number[], number[], number[], number[]] = [[], [], [], []];
   try {
     await work.start();
     await work.rows.growTo(2 * MANY, lab.signal);
-    bare = await BenchChild.start(lab, './bare-queue.ts', 'bench-bare', { BENCH_CONCURRENCY: String(CONCURRENCY) });
+    bare = await BenchChild.start(lab, './bare-queue.ts', BARE, { BENCH_CONCURRENCY: String(CONCURRENCY) });
     // Once for nothing: neither side pays for code that is compiled, or connections that are made, at its first job.
     await ourMany(work, MANY / 10);
     await bare.ask({ jobs: MANY / 10, clients: CLIENTS });
+    const pids = { ...work.pids, [BARE]: bare.pid };
     for (let i = 0; i < repetitions; i++) {
-      peer.push((MANY * 1000) / (await bare.ask<number>({ jobs: MANY, clients: CLIENTS })));
-      const before = usedCpu(lab, work.pids);
+      const start = usedCpu(lab, pids);
+      const bareMs = await bare.ask<number>({ jobs: MANY, clients: CLIENTS });
+      const between = usedCpu(lab, pids);
       const { ms, acceptedMs } = await ourMany(work, MANY);
-      lab.say(`  seconds of CPU: ${cpuWords(before, usedCpu(lab, work.pids))}`);
+      const end = usedCpu(lab, pids);
+      peer.push((MANY * 1000) / bareMs);
       ours.push((MANY * 1000) / ms);
       const accepted = ((MANY * 1000) / acceptedMs).toFixed(0);
       lab.say(`  ${ours.at(-1)!.toFixed(0)} jobs/s (accepted ${accepted}/s), bare BullMQ ${peer.at(-1)!.toFixed(0)} jobs/s`);
+      lab.say(`  seconds of CPU: ${cpuWords(between, end)}; bare BullMQ: ${cpuWords(start, between)}`);
+      cpu.push((cpuSum(between, end) * 1000) / MANY);
+      bareCpu.push((cpuSum(start, between) * 1000) / MANY);
     }
   } finally {
     await bare?.stop();
     await work.stop();
   }
-  const note = `${MANY} empty jobs, ${CLIENTS} clients; peer: bare BullMQ, add and process`;
+  const note = `${MANY} empty jobs, ${CLIENTS} clients; peer: bare BullMQ, add and process; ms of CPU a job, of all processes: ${median(cpu).toFixed(1)} and ${median(bareCpu).toFixed(1)}`;
   return leastRatioRow({ name: 'dispatch, many at once', unit: 'jobs/s', note }, ours, peer, LEAST_SHARE);
 }
 
