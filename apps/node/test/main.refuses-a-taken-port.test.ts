@@ -47,6 +47,7 @@ describe('the process of a node', function () {
       OPENSERVICE_REDIS_URL: REDIS,
       OPENSERVICE_POOL_HOST: '127.0.0.1',
       OPENSERVICE_POOL_PORT: String(port),
+      OPENSERVICE_NBD_PORT: '0',
     };
     const made = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     child = made;
