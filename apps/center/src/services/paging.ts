@@ -36,11 +36,13 @@ interface ListQuery<Row> {
 /**
  * One page of `query` (its rows under the alias `t`). Sorted by id, a marker needs no row, so a list that deletes as it
  * goes never loses its place; otherwise `findMarker` gives the row whose column the page goes on from.
+ * `read`: how the query, once it is whole, is asked.
  */
 export async function page<Row extends Listed>(
   query: ListQuery<Row>,
   request: PageRequest,
   findMarker: (id: string) => Promise<Row | null>,
+  read: () => Promise<Row[]> = () => query.getMany(),
 ): Promise<Page<Row>> {
   const descending = request.sort.startsWith('-');
   const column = request.sort.replace('-', '') as 'id' | 'created_at' | 'name';
@@ -62,7 +64,8 @@ export async function page<Row extends Listed>(
   }
   query.orderBy(`t.${column}`, direction);
   if (column !== 'id') query.addOrderBy('t.id', direction);
-  const rows = await query.limit(request.limit + 1).getMany();
+  query.limit(request.limit + 1);
+  const rows = await read();
   const more = rows.length > request.limit;
   if (more) rows.pop();
   return { rows, nextMarker: more ? rows.at(-1)!.id : null };
