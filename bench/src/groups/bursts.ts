@@ -31,7 +31,8 @@ export async function burstsOfJobs(lab: Lab): Promise<Row[]> {
       const since = performance.now();
       const before = usedCpu(lab, { [NODE]: node.pid });
       const { goneS, lagS } = await burst(work, A_BURST);
-      await node.ask(null);
+      const { untold, problem } = await node.ask<{ untold: number; problem: string }>(null);
+      if (problem !== '') lab.say(`  the node had to send again: ${problem}; ${untold} jobs' events are not had yet`);
       seconds.push(goneS);
       lags.push(lagS);
       const cpu = cpuWords(before, usedCpu(lab, { [NODE]: node.pid }));
