@@ -1,6 +1,7 @@
 /**
- * Lists of a million jobs and blocks: an index for each order that a list may be asked for, with the filters that leave much of the table. Each
- * ends with the id by itself, as all indexes of these tables do. Expands alone.
+ * What is found among very many: lists of a million jobs and blocks (an index for each order that a list may be asked for, with the filters that
+ * leave much of the table; each ends with the id by itself, as all indexes of these tables do), and claims of thousands of jobs on one pool.
+ * Expands alone.
  */
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
@@ -10,6 +11,8 @@ const INDEXES: [table: string, index: string, columns: string][] = [
   ['jobs', 'jobs_kind_created', 'kind, created_at'],
   ['jobs', 'jobs_node_created', 'node_id, created_at'],
   ['jobs', 'jobs_kind_state', 'kind, state'],
+  // Who has something exclusively, among the many that may share it.
+  ['claims', 'claims_mode', 'resource, mode'],
   ['blocks', 'blocks_created', 'created_at'],
   ['blocks', 'blocks_state_created', 'state, created_at'],
   ['blocks', 'blocks_state_name', 'state, name'],

@@ -19,7 +19,6 @@ export class ClaimConflictError extends PermanentError {
 
 interface Holder {
   resource: string;
-  mode: 'shared' | 'exclusive';
   job_id: string;
   kind: string;
   state: string;
@@ -68,17 +67,24 @@ export async function takeClaims(manager: EntityManager, jobId: string, claims: 
   const together = new Together();
   const before = await lockParents(together, claims);
   const wanted = new Map(claims.map((claim) => [claim.resource, claim.mode]));
+  const of = (mode: 'shared' | 'exclusive'): string[] =>
+    [...wanted].flatMap(([resource, how]) => (how === mode ? [resource] : []));
+  const [shared, exclusive] = [of('shared'), of('exclusive')];
+  // Only who stands in the way: thousands of jobs may share a pool.
+  const inTheWay = [
+    ...(shared.length === 0 ? [] : [`(c.mode = 'exclusive' AND c.resource IN (${marks(shared)}))`]),
+    ...(exclusive.length === 0 ? [] : [`c.resource IN (${marks(exclusive)})`]),
+  ];
   await together.query(
-    `SELECT c.resource, c.mode, c.job_id, j.kind, j.state FROM claims c JOIN jobs j ON j.id = c.job_id
-     WHERE c.resource IN (${marks([...wanted])}) ORDER BY c.resource, c.job_id`,
-    [...wanted.keys()],
+    `SELECT c.resource, c.job_id, j.kind, j.state FROM claims c JOIN jobs j ON j.id = c.job_id
+     WHERE ${inTheWay.join(' OR ')} ORDER BY c.resource, c.job_id LIMIT 1`,
+    [...shared, ...exclusive],
   );
   await together.query(
     `INSERT INTO claims (resource, job_id, mode) VALUES ${[...wanted].map(() => '(?, ?, ?)').join(', ')}`,
     [...wanted].flatMap(([resource, mode]) => [resource, jobId, mode]),
   );
-  const holders = (await together.run(manager))[before] as Holder[];
-  const holder = holders.find((held) => held.mode === 'exclusive' || wanted.get(held.resource) === 'exclusive');
+  const [holder] = (await together.run(manager))[before] as Holder[];
   if (holder !== undefined) {
     const { table, id } = parentOf(holder.resource);
     const [code, what] = BUSY[table];
