@@ -15,6 +15,8 @@ const WARM = 5;
 const MOST = 2;
 /** A question that has taken this long in all is not asked any more, ms: what is too slow shows in fewer answers, too. */
 const ENOUGH_MS = 5000;
+/** Told even if it was only to warm up, ms. */
+const TOO_SLOW_MS = 500;
 const SUBMISSION = 'submission';
 
 /** ms of each request, by what was asked. */
@@ -47,7 +49,7 @@ async function ask(lab: Lab, work: EmptyWork, count: number): Promise<Times> {
       await request();
       const ms = performance.now() - since;
       spent.set(name, (spent.get(name) ?? 0) + ms);
-      if (i >= 0) times.get(name)?.push(ms);
+      if (i >= 0 || ms > TOO_SLOW_MS) times.get(name)?.push(ms);
     };
     await timed(SUBMISSION, () => work.submit(Math.floor((SMALL / 2) * Math.random())));
     // In turn: what disturbs the machine for a while disturbs all of them.
