@@ -2,6 +2,7 @@
  * Rows put into the database in bulk: blocks as if they had been imported, jobs as if they had run, long ago. Enough of them for what the API
  * does with them; what a center removes after a day (outbox, inbox) is left out.
  */
+import { newId } from '@openservice/domain';
 import { createPool, type Pool, type RowDataPacket } from 'mysql2/promise';
 import type { Lab } from '../lab.ts';
 import { withoutIndexes } from './bulk.ts';
@@ -21,6 +22,8 @@ const LONG_AGO = "TIMESTAMP('2025-01-01 00:00:00') + INTERVAL n SECOND";
 /** The id of row `n`; sorts by `n`, and before all that were made in earnest. */
 export const rowId = (kind: 'block' | 'job' | 'set' | 'pool', n: number): string =>
   `${kind}-0000000000000000${String(n).padStart(10, '0')}`;
+/** Sorts before every job that is made from now on: the first part of an id is its time, the rest is random. */
+export const beforeNow = (): string => newId('job').slice(0, 'job-'.length + 10);
 const idSql = (kind: 'block' | 'job' | 'set', n: string): string => `CONCAT('${kind}-0000000000000000', LPAD(${n}, 10, '0'))`;
 
 /** No two are alike, and they are in no order. */

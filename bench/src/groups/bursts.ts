@@ -2,11 +2,11 @@
  * Relay and ingest under bursts: jobs come all at once, five seconds' worth of 500 a second, and their node answers each with all its events as
  * fast as they can be sent. They keep up when a burst is gone before the next one comes. The API is left out; `dispatch` has it.
  */
-import { newId } from '@openservice/domain';
 import { acceptJobs } from '../control/bursts.ts';
 import { BenchChild } from '../control/child.ts';
 import { cpuWords, usedCpu } from '../control/cpu.ts';
 import { EmptyWork } from '../control/empty.ts';
+import { beforeNow } from '../control/rows.ts';
 import type { Lab } from '../lab.ts';
 import { leastRow, limitRow, type Row } from '../row.ts';
 
@@ -59,7 +59,7 @@ export async function burstsOfJobs(lab: Lab): Promise<Row[]> {
 
 /** Seconds until all are gone, as seen from here; and the longest that one job took, by the database's clock. */
 async function burst(work: EmptyWork, count: number): Promise<{ goneS: number; lagS: number }> {
-  const before = newId('job');
+  const before = beforeNow();
   await acceptJobs(work.rows.database, NODE, count);
   const since = performance.now();
   await work.succeeded(count, before, GONE_LIMIT_MS, NODE);

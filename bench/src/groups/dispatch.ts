@@ -5,11 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { newId } from '@openservice/domain';
 import { BenchChild } from '../control/child.ts';
 import { cpuSum, cpuWords, usedCpu } from '../control/cpu.ts';
 import { CONCURRENCY, EmptyWork } from '../control/empty.ts';
 import { inFlight } from '../control/in-flight.ts';
+import { beforeNow } from '../control/rows.ts';
 import { type Lab, NODE_ID } from '../lab.ts';
 import { leastRatioRow, limitRow, median, type Row } from '../row.ts';
 
@@ -82,7 +82,7 @@ async function throughput(lab: Lab, repetitions: number): Promise<Row> {
 
 /** ms from the first request to the last job's end, and to the last 202. */
 async function ourMany(work: EmptyWork, count: number): Promise<{ ms: number; acceptedMs: number }> {
-  const before = newId('job');
+  const before = beforeNow();
   const since = performance.now();
   await inFlight(count, CLIENTS, async (i) => void (await work.submit(i)));
   const acceptedMs = performance.now() - since;
