@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
 import { crc32c } from '@node-rs/crc32';
+import { OpenServiceError, TransientError } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { ObjectNotFoundError } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
@@ -88,7 +89,14 @@ export class IndexCache {
       return IndexCache.#checked(file);
     } catch {
       for (const end of ['', '-wal', '-shm']) rmSync(file + end, { force: true });
+    }
+    try {
       return IndexCache.#checked(file);
+    } catch (cause) {
+      const why = (cause as Error).message;
+      throw new TransientError('cache_unwritable', `${file} cannot be made (${why}); make room on the node's data directory.`, {
+        cause,
+      });
     }
   }
 
@@ -106,11 +114,14 @@ export class IndexCache {
     }
   }
 
-  /** Reads the index objects that this cache has not seen. A damaged one is passed over: its chunks are merely not found. */
+  /**
+   * Reads the index objects that this cache has not seen. A damaged one is passed over, and so is what this node's disk does not take (it is
+   * full): chunks are merely not found, and the next sync tries again.
+   */
   async sync(backend: Backend, signal: AbortSignal): Promise<void> {
     // One after the other: the second finds little to do.
     const before = this.#syncing;
-    const mine = before.catch(() => {}).then(() => this.#sync(backend, signal));
+    const mine = before.catch(() => {}).then(() => this.#sync(backend, signal).catch(passOverLocal));
     this.#syncing = mine;
     await mine;
   }
@@ -149,8 +160,12 @@ export class IndexCache {
     });
   }
 
-  /** What a session of this node published. */
+  /** What a session of this node published. What this node's disk does not take, the next sync finds. */
   async add(key: string, index: IndexObject, signal: AbortSignal): Promise<void> {
+    await this.#add(key, index, signal).catch(passOverLocal);
+  }
+
+  async #add(key: string, index: IndexObject, signal: AbortSignal): Promise<void> {
     const stage = new IndexStage(null, index.entries.length);
     this.#transaction(() => this.#stage(openIndexObject(encodeIndexObject(index), key), stage));
     await this.#insert(stage, signal);
@@ -232,10 +247,17 @@ export class IndexCache {
       work();
       this.#database.exec('COMMIT');
     } catch (error) {
-      this.#database.exec('ROLLBACK');
+      // A full disk has rolled it back already.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       throw error;
     }
   }
+}
+
+/** The cache is a hint: a disk of the node's own that is full or broken must not fail what is done in the pool. */
+function passOverLocal(error: unknown): void {
+  const { code, syscall } = error as { code?: unknown; syscall?: unknown };
+  if (code !== 'ERR_SQLITE_ERROR' && (error instanceof OpenServiceError || typeof syscall !== 'string')) throw error;
 }
 
 function checksum(id: Buffer, place: Buffer): number {

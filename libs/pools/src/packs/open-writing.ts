@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { ChunkWorkers } from '@openservice/codec';
-import { FencedError, PermanentError } from '@openservice/domain';
+import { asOpenServiceError, FencedError, PermanentError, TransientError } from '@openservice/domain';
 import type { Backend } from '../backend.ts';
 import { Ledger, type LedgerEntry, type LedgerHead } from '../ledger.ts';
 import type { BlockWriter, WriteSession } from '../pool.ts';
@@ -135,11 +135,21 @@ async function committedWriter(pool: PoolParts, blockId: string, entry: LedgerEn
   return new CommittedWriter({ rootDigest, storedBytes }, (stopped) => afterCommit(pool, blockId, fence, stopped));
 }
 
-/** The records have served once the index has what they say; earlier attempts' objects are nobody's. */
+/**
+ * The records have served once the index has what they say; earlier attempts' objects are nobody's. The block is committed by now: whatever goes wrong
+ * here is tried again (TransientError `publish_incomplete`), for a job that failed must not have made a block.
+ */
 async function afterCommit(pool: PoolParts, blockId: string, fence: number, signal: AbortSignal): Promise<void> {
-  await publishSession(pool, blockId, fence, signal);
-  await sweepSessions(pool.backend, blockId, fence, signal);
-  if (fence > 0) await sweepAttempts(pool.backend, blockId, fence - 1, signal);
+  try {
+    await publishSession(pool, blockId, fence, signal);
+    await sweepSessions(pool.backend, blockId, fence, signal);
+    if (fence > 0) await sweepAttempts(pool.backend, blockId, fence - 1, signal);
+  } catch (cause) {
+    const error = asOpenServiceError(cause);
+    if (error.outcome !== 'permanent') throw error;
+    const message = `Block ${blockId} is committed, but its session could not be closed: ${error.message}`;
+    throw new TransientError('publish_incomplete', message, { cause });
+  }
 }
 
 interface Past {
