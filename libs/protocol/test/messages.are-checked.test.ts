@@ -29,10 +29,13 @@ describe('messages', () => {
       ...head,
       seq: 0,
       type: 'run',
-      payload: { kind: 'delete', fence: 7, params: { block_id: 'b', pool_ids: [] } },
+      payload: { kind: 'delete', fence: 7, params: { block_id: 'b', pool_ids: [] }, priority: 2 },
     };
     const parsed = commandSchema.parse(decodeJson(encodeJson(command)));
     expect(parsed).to.deep.equal(command);
+    // A center of before says nothing of priorities.
+    const { priority: _, ...plain } = command.payload;
+    expect(commandSchema.parse({ ...command, payload: plain })).to.have.nested.property('payload.priority', 5);
     expect(() => decodeJson(new Uint8Array([0xff, 0x00]))).to.throw();
   });
 
