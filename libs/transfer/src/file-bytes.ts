@@ -7,19 +7,6 @@ const [MOST_PARTS, MOST_BYTES] = [64, 4 * 1024 * 1024];
 const PAGE = 4096;
 const ZEROS = Buffer.alloc(PAGE);
 
-/** Writes `bytes` at `offset` of a file that is zero there, leaving out pages of zeros. Answers the bytes written. */
-export async function writeSparse(handle: FileHandle, bytes: Buffer, offset: number): Promise<number> {
-  let written = 0;
-  for (const run of dataRuns(bytes)) {
-    for (let at = run.start; at < run.end; ) {
-      const { bytesWritten } = await handle.write(bytes, at, run.end - at, offset + at);
-      at += bytesWritten;
-      written += bytesWritten;
-    }
-  }
-  return written;
-}
-
 interface Run {
   offset: number;
   bytes: Buffer;
@@ -34,7 +21,10 @@ interface Waiting {
   reject: (error: unknown) => void;
 }
 
-/** As `writeSparse`, where many small writes come at once: those that lie one after the other, of one turn of the event loop, are one call. */
+/**
+ * Writes into a file that is zero there, leaving out pages of zeros. Many small writes come at once: those that lie one after the other, of one turn
+ * of the event loop, are one call.
+ */
 export class SparseWrites {
   readonly #handle: FileHandle;
   #waiting: Waiting[] = [];
@@ -43,6 +33,7 @@ export class SparseWrites {
     this.#handle = handle;
   }
 
+  /** Answers the bytes written, once they are. */
   write(bytes: Buffer, offset: number): Promise<number> {
     const runs = [...dataRuns(bytes)].map(({ start, end }) => ({ offset: offset + start, bytes: bytes.subarray(start, end) }));
     if (runs.length === 0) return Promise.resolve(0);

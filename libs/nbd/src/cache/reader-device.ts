@@ -1,7 +1,7 @@
 /** A read-only device over a stored disk: cache, holes, readahead. */
 import { PermanentError } from '@openservice/domain';
 import type { BlockDevice, DeviceExtent } from '../device.ts';
-import { giveBackRoom, sharedRoom } from '../shared-rooms.ts';
+import { giveBackRoom, sharedRoom } from '../read-rooms.ts';
 import type { DiskReader } from './disk-reader.ts';
 import { Holes } from './holes.ts';
 import { Readahead } from './readahead.ts';

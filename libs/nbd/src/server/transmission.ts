@@ -6,7 +6,7 @@
  * the clients of its disk hold what they may hold together.
  */
 import type { BlockDevice } from '../device.ts';
-import { giveBackRoom, sharedRoom } from '../shared-rooms.ts';
+import { giveBackRoom, sharedRoom } from '../read-rooms.ts';
 import { REQUEST_BYTES, REQUEST_MAGIC } from '../wire.ts';
 import { type Budget, SHARE } from './budget.ts';
 import type { NbdCounters } from './exports.ts';

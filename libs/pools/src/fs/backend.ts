@@ -7,12 +7,12 @@
 import { constants, type Dirent } from 'node:fs';
 import { type FileHandle, link, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { readCached } from '@openservice/codec';
 import { PermanentError, TransientError } from '@openservice/domain';
 import { type Backend, type ObjectInfo, ObjectNotFoundError, type Range } from '../backend.ts';
 import { throwIfCancelled } from '../cancel.ts';
 import { checkKey, checkPrefix, isKeySegment, totalBytes } from '../keys.ts';
 import { isCode, isMissing, makeDirectories, mapped, statOrNull, syncDirectory, writeAll } from './durable.ts';
-import { readCached } from './libc.ts';
 import { OpenFiles } from './open-files.ts';
 import { sweepTempFiles, tempPath } from './temp-files.ts';
 

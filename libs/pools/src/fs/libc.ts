@@ -9,7 +9,6 @@ interface AsyncCall extends Call {
 }
 
 interface Libc {
-  preadv2: (fd: number, part: { base: Buffer; length: number }, count: number, offset: number, flags: number) => number | bigint;
   lseek: Call;
   fallocate: Call;
   flock: Call;
@@ -17,7 +16,6 @@ interface Libc {
 }
 
 const PUNCH_HOLE_KEEP_SIZE = 3;
-const RWF_NOWAIT = 8;
 let loaded: Libc | null | undefined;
 
 export function libc(): Libc | null {
@@ -26,11 +24,7 @@ export function libc(): Libc | null {
   if (process.platform === 'linux') {
     try {
       const library = koffi.load(null);
-      koffi.struct('PoolsIovec', { base: 'void *', length: 'size_t' });
       loaded = {
-        preadv2: library.func(
-          'int64_t preadv2(int fd, PoolsIovec *part, int count, int64_t offset, int flags)',
-        ) as Libc['preadv2'],
         lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)') as Call,
         fallocate: library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as Call,
         flock: library.func('int flock(int fd, int operation)') as Call,
@@ -52,10 +46,4 @@ export function errnoName(): string {
 /** True when the range has become a hole; false when this cannot be done here. */
 export function fallocateHole(fd: number, offset: number, length: number): boolean {
   return Number(libc()?.fallocate(fd, PUNCH_HOLE_KEEP_SIZE, offset, length) ?? -1) === 0;
-}
-
-/** Reads what the kernel has in memory, and never waits for a disk. True: `target` is full; false: nothing is known of what it holds. */
-export function readCached(fd: number, target: Buffer, offset: number): boolean {
-  const got = libc()?.preadv2(fd, { base: target, length: target.length }, 1, offset, RWF_NOWAIT);
-  return got !== undefined && Number(got) === target.length;
 }

@@ -1,12 +1,11 @@
 /** Reads a committed block: the image by position, each chunk checked against its digest. Files stay open, so a removed block reads on. */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { type ChunkWorkers, sharedBuffer } from '@openservice/codec';
+import { type ChunkWorkers, readCached, sharedBuffer } from '@openservice/codec';
 import { chunkCount, chunkLength, PermanentError } from '@openservice/domain';
 import { throwIfCancelled } from '../cancel.ts';
 import { isMissing, mapped } from '../fs/durable.ts';
 import { fileExtents } from '../fs/extents.ts';
-import { readCached } from '../fs/libc.ts';
 import { Gate } from '../gate.ts';
 import { DIGEST_BYTES, decodeManifestHead, HOLE_DIGEST, isHole, MANIFEST_HEAD_BYTES } from '../manifest.ts';
 import type { BlockReader, ChunkRange } from '../pool.ts';
